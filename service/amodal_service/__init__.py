@@ -1,0 +1,1 @@
+"""Command line and services over amodal_model."""

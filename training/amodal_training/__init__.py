@@ -1,0 +1,1 @@
+"""Self-supervised training and evaluation of amodal video segmentation."""
