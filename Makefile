@@ -1,0 +1,47 @@
+# Each target works as the first command in a fresh clone: it makes .venv and installs what it needs,
+# once, and again only when pyproject.toml or constraints.txt change.
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= cpu,train,dev
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help setup demo test check bench clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(VENV)/.develop  ## install everything that developing needs into .venv
+
+demo: $(VENV)/.serve  ## annotate the bundled clips into demo-output/
+	$(BIN)/amodal demo --output demo-output
+
+test: $(VENV)/.develop  ## run the test suite
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/.develop  ## formatting, lint, types, import contracts
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/.serve  ## CPU time a frame, by stage
+	$(BIN)/amodal bench
+
+clean:  ## remove the environment, caches and demo output
+	rm -rf $(VENV) demo-output build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Serving: no torch.
+$(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing amodal for serving into $(VENV), once"
+	$(INSTALL) -e '.[cpu]'
+	@touch $@
+
+$(VENV)/.develop: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing amodal with [$(EXTRAS)] into $(VENV), once; torch takes a few minutes"
+	$(INSTALL) -e '.[$(EXTRAS)]'
+	@touch $@ $(VENV)/.serve
