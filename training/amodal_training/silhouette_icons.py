@@ -52,9 +52,10 @@ class IconSource:
 
 @dataclass(frozen=True, eq=False)
 class Icon:
-    """One drawn icon: ``source:icon`` and a bool (side, side) silhouette, centred."""
+    """One drawn icon: ``source:icon``, its set's index and a bool (S, S) silhouette, centred."""
 
     name: str
+    source_index: int
     pixels: Bool[np.ndarray, "S S"]
 
     def preview(self, side: int) -> Float32[np.ndarray, "P P"]:
@@ -92,8 +93,10 @@ def read_source(path: Path) -> IconSource:
     )
 
 
-def draw_icons(source: IconSource, side: int) -> Iterator[Icon]:
+def draw_icons(source: IconSource, side: int, source_index: int) -> Iterator[Icon]:
     """Yield the icons of a set that are outlines of things, drawn at ``side`` pixels.
+
+    ``source_index`` is kept with each icon.
 
     Raises:
         MissingExtraError: resvg_py is not installed.
@@ -107,7 +110,7 @@ def draw_icons(source: IconSource, side: int) -> Iterator[Icon]:
             continue
         pixels = solid_silhouette(alpha, side, line_art=prefix in LINE_ART)
         if pixels is not None:
-            yield Icon(f"{prefix}:{name}", pixels)
+            yield Icon(f"{prefix}:{name}", source_index, pixels)
 
 
 def solid_silhouette(

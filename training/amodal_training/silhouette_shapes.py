@@ -49,6 +49,7 @@ class ShapeLibrary:
     Attributes:
         names: ``source:icon`` of each shape.
         licences: one line a source: name, version, licence.
+        source_of: int32 (shapes,), the source each shape comes from, ascending.
         packed: uint8 (shapes, 160, 20), rows of bits.
         limb_shapes: int32 (limbs,), the shape each limb belongs to, ascending.
         limb_packed: uint8 (limbs, 160, 20), rows of bits.
@@ -57,6 +58,7 @@ class ShapeLibrary:
 
     names: tuple[str, ...]
     licences: tuple[str, ...]
+    source_of: np.ndarray
     packed: np.ndarray
     limb_shapes: np.ndarray
     limb_packed: np.ndarray
@@ -65,6 +67,12 @@ class ShapeLibrary:
     def __len__(self) -> int:
         """Return the number of shapes."""
         return len(self.names)
+
+    def sample(self, rng: np.random.Generator) -> Shape:
+        """Return a random shape; every source is as likely, however many shapes it has."""
+        starts = np.append(np.unique(self.source_of, return_index=True)[1], len(self))
+        source = int(rng.integers(starts.size - 1))
+        return self.shape(int(rng.integers(starts[source], starts[source + 1])))
 
     def shape(self, index: int) -> Shape:
         """Return one shape, unpacked."""
@@ -88,7 +96,11 @@ def build_library(json_files: Sequence[Path], output: Path) -> ShapeLibrary:
         MissingExtraError: resvg_py is not installed.
     """
     sources = [read_source(path) for path in _find_sets(json_files)]
-    icons = [icon for source in sources for icon in draw_icons(source, SHAPE_SIDE)]
+    icons = [
+        icon
+        for index, source in enumerate(sources)
+        for icon in draw_icons(source, SHAPE_SIDE, index)
+    ]
     library = _pack(distinct_icons(icons), sources)
     _write(library, output)
     return library
@@ -107,6 +119,7 @@ def read_library(path: Path) -> ShapeLibrary:
             return ShapeLibrary(
                 names=tuple(stored["names"].tolist()),
                 licences=tuple(stored["licences"].tolist()),
+                source_of=stored["source_of"],
                 packed=stored["packed"],
                 limb_shapes=stored["limb_shapes"],
                 limb_packed=stored["limb_packed"],
@@ -155,6 +168,7 @@ def _pack(icons: Sequence[Icon], sources: Sequence[IconSource]) -> ShapeLibrary:
     return ShapeLibrary(
         names=tuple(icon.name for icon in icons),
         licences=tuple(source.licence_line() for source in sources),
+        source_of=np.array([icon.source_index for icon in icons], np.int32),
         packed=np.packbits(np.stack([icon.pixels for icon in icons]), axis=-1),
         limb_shapes=np.array(owners, np.int32),
         limb_packed=np.packbits(np.stack([limb.pixels for limb in limbs]), axis=-1)
@@ -175,6 +189,7 @@ def _write(library: ShapeLibrary, output: Path) -> None:
         partial,
         names=np.array(library.names),
         licences=np.array(library.licences),
+        source_of=library.source_of,
         packed=library.packed,
         limb_shapes=library.limb_shapes,
         limb_packed=library.limb_packed,

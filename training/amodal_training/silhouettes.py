@@ -6,12 +6,19 @@ masks, and training pastes its own occluders over them.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from amodal_model.masks import BoxedMask
+from amodal_training.silhouette_bodies import draw_body, place_points, project
+from amodal_training.silhouette_creatures import CREATURES
 from amodal_training.silhouette_deformation import draw_shape, sample_deformation
+from amodal_training.silhouette_machines import MACHINES
 from amodal_training.silhouette_motion import (
     CameraTrack,
+    GaitTrack,
+    PoseTrack,
     sample_camera,
     sample_gait,
     sample_pose,
@@ -26,6 +33,9 @@ LEAST_AREA = 40
 
 LEAST_SEEN = 0.6
 """Share of the frames of a clip in which its object should be seen; else another is drawn."""
+
+BODY_SHARE = 0.45
+"""Share of the tracklets that show a jointed body in space rather than a flat outline."""
 
 _TRIES = 4
 
@@ -66,6 +76,25 @@ def _draw_clip(
     frames = camera.zoom.size
     pose = sample_pose(rng, frames, frame_size, camera)
     gait = sample_gait(rng, frames)
-    shape = library.shape(int(rng.integers(len(library))))
-    moving = sample_deformation(rng, shape, gait, float(pose.size.max()))
+    if rng.random() < BODY_SHARE:
+        return _draw_body(rng, pose, gait, frame_size)
+    moving = sample_deformation(rng, library.sample(rng), gait, float(pose.size.max()))
     return [draw_shape(moving, pose, index, frame_size) for index in range(frames)]
+
+
+def _draw_body(
+    rng: np.random.Generator, pose: PoseTrack, gait: GaitTrack, frame_size: tuple[int, int]
+) -> list[BoxedMask]:
+    """Return the outlines of a jointed body, facing mostly where it goes."""
+    makers = CREATURES if rng.random() < 0.5 else MACHINES
+    weights = np.array([weight for weight, _ in makers])
+    body = makers[rng.choice(len(makers), p=weights / weights.sum())][1](rng, gait)
+    corners, offsets = place_points(body)
+    facing = rng.uniform(-np.pi, np.pi)
+    if rng.random() < 0.6:
+        facing = np.pi * (pose.centre_x[-1] < pose.centre_x[0]) + rng.normal(0, 0.5)
+    roll = pose.roll if rng.random() < 0.3 else 0.25 * np.tanh(pose.roll)
+    turned = replace(pose, yaw=pose.yaw + facing, roll=roll)
+    elevation = rng.uniform(-0.1, 0.9) ** 2 + 0.3 * pose.pitch
+    seen = project(corners, turned, elevation, float(rng.uniform(0, 0.6)))
+    return draw_body(seen, offsets, frame_size)
