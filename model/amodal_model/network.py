@@ -1,0 +1,204 @@
+"""The network: explicit memory of what was seen, and its completion to a whole silhouette.
+
+`AmodalNetwork.remember` has no weights: it moves the memory into the present window and writes
+what is visible into it. `AmodalNetwork.complete` reads the present and the memory and adds a
+learned residual to what the memory says. No gradient runs through time, so training replays
+whole clips through `remember` and then learns from all their frames at once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from amodal_model.memory import MemoryState, StepInputs, StepOutputs
+
+KNOWN_FADE = 0.97
+"""What a frame's age leaves of ``known``."""
+AVERAGE_RATE = 0.15
+KEYFRAME_FADE = 0.995
+EVIDENCE_LOGIT = 3.0
+VISIBLE_LOGIT = 6.0
+
+
+class NetworkConfig(NamedTuple):
+    """Size of the network: channels at 1/4, 1/8 and 1/16 resolution, blocks at each."""
+
+    channels: tuple[int, int, int] = (32, 64, 128)
+    blocks: tuple[int, int, int] = (2, 2, 2)
+    uses_memory: bool = True
+
+
+class Remembered(NamedTuple):
+    """Memory after the present frame was written into it, and the next placement's template."""
+
+    memory: MemoryState[Tensor]
+    template: Float[Tensor, "N 2 S2 S2"]
+
+
+def dilate(maps: Float[Tensor, "N C H W"], radius: int = 1) -> Float[Tensor, "N C H W"]:
+    """Return the maximum over a square of ``2 * radius + 1`` pixels; maps are not negative."""
+    for _ in range(radius):
+        wide = functional.pad(maps, (1, 1, 0, 0))
+        maps = torch.maximum(torch.maximum(wide[..., :-2], wide[..., 2:]), maps)
+        tall = functional.pad(maps, (0, 0, 1, 1))
+        maps = torch.maximum(torch.maximum(tall[..., :-2, :], tall[..., 2:, :]), maps)
+    return maps
+
+
+def resample(
+    maps: Float[Tensor, "N C S S"], theta: Float[Tensor, "N 2 3"]
+) -> Float[Tensor, "N C S S"]:
+    """Return maps of the old window in the new one; zero where the old one did not reach."""
+    side = maps.shape[-1]
+    axis = (torch.arange(side, dtype=maps.dtype, device=maps.device) * 2 + 1) / side - 1
+    grid_x = theta[:, 0, 0, None, None] * axis[None, None, :] + theta[:, 0, 2, None, None]
+    grid_y = theta[:, 1, 1, None, None] * axis[None, :, None] + theta[:, 1, 2, None, None]
+    shape = (maps.shape[0], side, side)
+    grid = torch.stack([grid_x.expand(shape), grid_y.expand(shape)], -1)
+    return functional.grid_sample(maps, grid, padding_mode="zeros", align_corners=False)
+
+
+def remember(inputs: StepInputs[Tensor], memory: MemoryState[Tensor]) -> Remembered:
+    """Move the memory into the present windows and write what is visible into it."""
+    own, blocked = inputs.crop[:, :1], inputs.crop[:, 1:2] + inputs.crop[:, 2:3]
+    gap = inputs.context[:, 1]
+    latest, known, average, keyframe = resample(memory.maps, inputs.theta).split(1, 1)
+    seen = torch.maximum(1 - dilate(blocked).clamp(max=1), own)
+    rate = torch.where(known > 0, AVERAGE_RATE, 1.0) * seen
+    average = average + rate * (own - average)
+    latest = latest + seen * (own - latest)
+    known = torch.maximum(seen, known * KNOWN_FADE ** gap[:, None, None, None])
+    quality, is_visible = view_quality(own, blocked)
+    best = memory.scalars[:, 0] * KEYFRAME_FADE**gap
+    is_better = (quality >= best) & is_visible
+    keyframe = torch.where(is_better[:, None, None, None], own, keyframe)
+    hidden = torch.where(is_visible, torch.zeros_like(gap), memory.scalars[:, 1] + gap)
+    maps = torch.cat([latest, known, average, keyframe], 1)
+    scalars = torch.stack([torch.where(is_better, quality, best), hidden], 1)
+    template = functional.avg_pool2d(torch.cat([latest, known], 1), 2)
+    return Remembered(MemoryState(maps, scalars), template)
+
+
+def view_quality(
+    own: Float[Tensor, "N 1 S S"], blocked: Float[Tensor, "N 1 S S"]
+) -> tuple[Float[Tensor, " N"], Tensor]:
+    """Return the share of the contour that touches nothing, and whether anything is visible."""
+    ring = dilate(own) - own
+    touching = (ring * dilate(blocked, 2).clamp(max=1)).sum((1, 2, 3))
+    area = own.sum((1, 2, 3))
+    return 1 - touching / ring.sum((1, 2, 3)).clamp(min=1), area > 0.5
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions around a skip."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return features of the same shape."""
+        return functional.relu(features + self.body(features))
+
+
+def _stage(before: int, channels: int, blocks: int) -> nn.Sequential:
+    """Halve the resolution, then refine."""
+    return nn.Sequential(
+        nn.Conv2d(before, channels, 2, stride=2, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+        *(Block(channels) for _ in range(blocks)),
+    )
+
+
+def _upward(before: int, channels: int) -> nn.Sequential:
+    """Double the resolution."""
+    return nn.Sequential(nn.Conv2d(before, 4 * channels, 1), nn.PixelShuffle(2))
+
+
+class AmodalNetwork(nn.Module):
+    """Completes visible masks to whole silhouettes, from the present and the memory."""
+
+    def __init__(self, config: NetworkConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or NetworkConfig()
+        fine, middle, coarse = config.channels
+        self.stem = nn.Conv2d(7, fine, 8, stride=4, padding=2)
+        self.condition = nn.Linear(4, fine)
+        self.down_fine = nn.Sequential(*(Block(fine) for _ in range(config.blocks[0])))
+        self.down_middle = _stage(fine, middle, config.blocks[1])
+        self.down_coarse = _stage(middle, coarse, config.blocks[2])
+        self.up_middle, self.refine_middle = _upward(coarse, middle), Block(middle)
+        self.up_fine, self.refine_fine = _upward(middle, fine), Block(fine)
+        self.residual = nn.Conv2d(fine, 16, 3, padding=1)
+        nn.init.zeros_(self.residual.weight)
+        nn.init.zeros_(self.residual.bias)
+        self.confidence = nn.Sequential(nn.Linear(coarse, 32), nn.ReLU(), nn.Linear(32, 2))
+
+    def forward(
+        self, inputs: StepInputs[Tensor], memory: MemoryState[Tensor]
+    ) -> tuple[StepOutputs[Tensor], MemoryState[Tensor]]:
+        """Return the silhouettes of one frame and the memory for the next."""
+        remembered = remember(inputs, memory)
+        logits, confidence = self.complete(inputs.crop, inputs.context, remembered.memory)
+        outputs = StepOutputs(logits, confidence.sigmoid(), remembered.template)
+        return outputs, remembered.memory
+
+    def complete(
+        self,
+        crop: Float[Tensor, "N 3 S S"],
+        context: Float[Tensor, "N 2"],
+        memory: MemoryState[Tensor],
+    ) -> tuple[Float[Tensor, "N S S"], Float[Tensor, "N 2"]]:
+        """Return silhouette logits and confidence logits, from the memory after `remember`."""
+        maps, scalars = memory.maps, condition_scalars(context, memory.scalars)
+        if not self.config.uses_memory:
+            maps, scalars = maps * 0, scalars * 0
+        features = self.stem(torch.cat([crop, maps], 1)) + self.condition(scalars)[:, :, None, None]
+        fine = self.down_fine(functional.relu(features))
+        middle = self.down_middle(fine)
+        coarse = self.down_coarse(middle)
+        middle = self.refine_middle(functional.relu(middle + self.up_middle(coarse)))
+        fine = self.refine_fine(functional.relu(fine + self.up_fine(middle)))
+        residual = functional.pixel_shuffle(self.residual(fine), 4)[:, 0]
+        return residual + evidence_logits(crop, maps), self.confidence(coarse.mean((2, 3)))
+
+
+def condition_scalars(
+    context: Float[Tensor, "N 2"], scalars: Float[Tensor, "N 2"]
+) -> Float[Tensor, "N 4"]:
+    """Return the scalars that condition the stem, each of order 1."""
+    return torch.stack(
+        [
+            context[:, 0] * 10,
+            torch.log1p(context[:, 1]),
+            scalars[:, 0],
+            torch.log1p(scalars[:, 1]) / 3,
+        ],
+        1,
+    )
+
+
+def evidence_logits(
+    crop: Float[Tensor, "N 3 S S"], maps: Float[Tensor, "N 4 S S"]
+) -> Float[Tensor, "N S S"]:
+    """Return what is known without learning: the visible, else the remembered, label.
+
+    Only pixels under other objects or outside the image can hold a hidden part.
+    """
+    own = crop[:, 0]
+    covered = (crop[:, 1] + crop[:, 2]).clamp(max=1)
+    guess = EVIDENCE_LOGIT * (2 * maps[:, 0] - 1) * maps[:, 1].clamp(min=0.3)
+    open_logit = covered * guess - (1 - covered) * VISIBLE_LOGIT
+    return own * VISIBLE_LOGIT + (1 - own) * open_logit

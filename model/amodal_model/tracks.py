@@ -1,0 +1,238 @@
+"""Where each object is: windows, their motion and the remembered silhouettes that place them.
+
+The host side of the state; the network's memory is the other. Rows are objects. Streams and
+training follow objects through `follow`, so there is one placement, not two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+
+from amodal_model.geometry import Window, crop_masks, old_from_new, window_around
+from amodal_model.masks import BoxedMask
+from amodal_model.memory import CROP_SIDE, StepInputs
+from amodal_model.placement import (
+    SEARCH_RATIO,
+    SEARCH_SIDE,
+    TEMPLATE_SIDE,
+    PlacementConfig,
+    register,
+)
+
+
+class MotionConfig(NamedTuple):
+    """How objects are expected to move, in template pixels (1/48 of the window) and frames.
+
+    Attributes:
+        process_variance: variance that a frame adds to the predicted place.
+        speed_share: standard deviation that a frame's own displacement adds, as its share.
+        velocity_gain: how far one frame's displacement replaces the remembered velocity.
+        velocity_fade: what is left of the velocity after a frame without information.
+        window_ratio: side of a new window over the larger side of the object's box.
+    """
+
+    process_variance: float = 2.0
+    speed_share: float = 0.3
+    velocity_gain: float = 0.5
+    velocity_fade: float = 0.97
+    window_ratio: float = 2.0
+
+
+class Tracks(NamedTuple):
+    """Windows and motion of N objects.
+
+    Attributes:
+        window: (N, 3) centre x, centre y and side, frame pixels.
+        velocity: (N, 3) change of the centre in frame pixels and of the log side, per frame.
+        variance: (N,) of the place, template pixels².
+        template: (N, 2, 48, 48) remembered silhouette and how far it is known.
+        is_new: (N,) whether nothing is remembered yet.
+    """
+
+    window: Float64[np.ndarray, "N 3"]
+    velocity: Float64[np.ndarray, "N 3"]
+    variance: Float32[np.ndarray, " N"]
+    template: Float32[np.ndarray, "N 2 48 48"]
+    is_new: np.ndarray
+
+
+class View(NamedTuple):
+    """What one object has in one frame: its mask, if any, and how masks cover the frame."""
+
+    own: BoxedMask
+    coverage: UInt8[np.ndarray, "H W"]
+
+
+def new_tracks(count: int) -> Tracks:
+    """Return tracks of objects that have not been seen yet."""
+    return Tracks(
+        np.tile(np.array([0.0, 0.0, 8.0]), (count, 1)),
+        np.zeros((count, 3)),
+        np.ones(count, np.float32),
+        np.zeros((count, 2, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32),
+        np.ones(count, bool),
+    )
+
+
+def follow(
+    tracks: Tracks,
+    views: Sequence[View],
+    gap: float,
+    placement: PlacementConfig,
+    motion: MotionConfig,
+) -> tuple[StepInputs[np.ndarray], Tracks]:
+    """Find each object in a frame, and cut the crop that the network will see.
+
+    Args:
+        tracks: the objects as the last frame left them; new ones must be visible.
+        views: one entry an object.
+        gap: frames since the last step, 1 without drops.
+        placement: weights of the registration.
+        motion: what is expected of the motion.
+    """
+    predicted = _predict(tracks, gap, motion)
+    predicted = _catch_up(predicted, views)
+    placed = _place(tracks, predicted, views, gap, (placement, motion))
+    window, theta = _fit_windows(placed, views, motion)
+    crop = np.stack(
+        [
+            crop_masks(view.own, view.coverage, Window(*row), CROP_SIDE)
+            for view, row in zip(views, window.tolist(), strict=True)
+        ]
+    )
+    sigma = np.sqrt(placed.variance) / TEMPLATE_SIDE
+    context = np.stack([sigma, np.full(len(views), gap)], 1).astype(np.float32)
+    crop_float = crop.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    is_new = np.zeros(len(views), bool)
+    return StepInputs(crop_float, theta, context), placed._replace(window=window, is_new=is_new)
+
+
+def _predict(tracks: Tracks, gap: float, motion: MotionConfig) -> Tracks:
+    """Move the windows on, and widen what is not known of their place."""
+    moved = tracks.window.copy()
+    moved[:, :2] += tracks.velocity[:, :2] * gap
+    moved[:, 2] *= np.exp(np.clip(tracks.velocity[:, 2] * gap, -0.5, 0.5))
+    speed = np.hypot(tracks.velocity[:, 0], tracks.velocity[:, 1]) * TEMPLATE_SIDE / moved[:, 2]
+    added = motion.process_variance + (motion.speed_share * speed) ** 2
+    variance = np.minimum(tracks.variance + added * gap, TEMPLATE_SIDE**2)
+    return tracks._replace(window=moved, variance=variance.astype(np.float32))
+
+
+def _catch_up(tracks: Tracks, views: Sequence[View]) -> Tracks:
+    """Bring windows to objects that show up elsewhere; start windows on new objects."""
+    window, variance = tracks.window.copy(), tracks.variance.copy()
+    for index, view in enumerate(views):
+        x0, y0, x1, y1 = view.own.bbox_xyxy
+        if x1 <= x0:
+            continue
+        if tracks.is_new[index]:
+            window[index] = window_around(view.own.bbox_xyxy, 2.0)
+            continue
+        reach = 0.3 * window[index, 2]
+        offset = np.array([(x0 + x1) / 2, (y0 + y1) / 2]) - window[index, :2]
+        excess = offset - np.clip(offset, -reach, reach)
+        window[index, :2] += excess
+        jump = float(excess @ excess) * (TEMPLATE_SIDE / window[index, 2]) ** 2
+        variance[index] = min(variance[index] + jump, TEMPLATE_SIDE**2)
+    return tracks._replace(window=window, variance=variance.astype(np.float32))
+
+
+def _place(
+    before: Tracks,
+    predicted: Tracks,
+    views: Sequence[View],
+    gap: float,
+    config: tuple[PlacementConfig, MotionConfig],
+) -> Tracks:
+    """Register the remembered silhouettes and update windows, velocities and variances."""
+    placement, motion = config
+    old = np.flatnonzero(~predicted.is_new)
+    search = np.empty((len(old), SEARCH_SIDE, SEARCH_SIDE, 3), np.float32)
+    for row, index in enumerate(old.tolist()):
+        x, y, side = predicted.window[index].tolist()
+        view = views[index]
+        wide = Window(x, y, side * SEARCH_RATIO)
+        search[row] = crop_masks(view.own, view.coverage, wide, SEARCH_SIDE)
+    template = predicted.template[old]
+    prior = predicted.variance[old]
+    found = register(template[:, 0], template[:, 1], search / 255, prior, placement)
+    window = predicted.window.copy()
+    window[old, :2] += found.shift_xy * (window[old, 2:] / TEMPLATE_SIDE)
+    window[old, 2] *= np.exp(found.log_scale)
+    moved = (window[old] - before.window[old]) / gap
+    moved[:, 2] = np.log(window[old, 2] / before.window[old, 2]) / gap
+    informed = np.clip(1 - found.variance / prior, 0, 1)[:, None]
+    velocity = predicted.velocity.copy()
+    fade = motion.velocity_fade**gap
+    kept = velocity[old] * (informed + (1 - informed) * fade)
+    velocity[old] = kept + motion.velocity_gain * informed * (moved - kept)
+    velocity[:, 2] = np.clip(velocity[:, 2] * 0.9, -0.03, 0.03)
+    variance = predicted.variance.copy()
+    variance[old] = found.variance
+    return predicted._replace(window=window, velocity=velocity, variance=variance)
+
+
+def _fit_windows(
+    tracks: Tracks, views: Sequence[View], motion: MotionConfig
+) -> tuple[Float64[np.ndarray, "N 3"], Float32[np.ndarray, "N 2 3"]]:
+    """Return windows that hold the objects with room around them, and how the memory moves.
+
+    A window is left as it is, and the memory with it, while the object keeps well inside it.
+    """
+    window = tracks.window.copy()
+    theta = np.tile(np.array([[1, 0, 0], [0, 1, 0]], np.float32), (len(views), 1, 1))
+    for index, view in enumerate(views):
+        if tracks.is_new[index]:
+            continue
+        now = Window(*tracks.window[index].tolist())
+        extent = _extent(tracks.template[index], now, view.own)
+        if extent is None or _holds(now, extent, motion.window_ratio):
+            continue
+        fitted = window_around(extent, motion.window_ratio)
+        window[index] = fitted
+        theta[index] = old_from_new(now, fitted)
+    return window, theta
+
+
+def _extent(
+    template: Float32[np.ndarray, "2 48 48"], window: Window, own: BoxedMask
+) -> tuple[float, float, float, float] | None:
+    """Return the box of what is remembered and visible together, frame pixels."""
+    boxes = []
+    remembered = template[0] > 0.5
+    if remembered.any():
+        rows, columns = np.flatnonzero(remembered.any(1)), np.flatnonzero(remembered.any(0))
+        unit = window.side / TEMPLATE_SIDE
+        left, top = window.center_x - window.side / 2, window.center_y - window.side / 2
+        boxes.append(
+            (
+                left + columns[0] * unit,
+                top + rows[0] * unit,
+                left + (columns[-1] + 1) * unit,
+                top + (rows[-1] + 1) * unit,
+            )
+        )
+    if own.bbox_xyxy[2] > own.bbox_xyxy[0]:
+        boxes.append(own.bbox_xyxy)
+    if not boxes:
+        return None
+    x0, y0 = min(box[0] for box in boxes), min(box[1] for box in boxes)
+    return x0, y0, max(box[2] for box in boxes), max(box[3] for box in boxes)
+
+
+def _holds(window: Window, extent: tuple[float, float, float, float], ratio: float) -> bool:
+    """Return whether the object keeps inside the window and fills it as it should."""
+    x0, y0, x1, y1 = extent
+    fill = max(x1 - x0, y1 - y0) * ratio / window.side
+    half = window.side / 2
+    room = min(
+        x0 - (window.center_x - half),
+        y0 - (window.center_y - half),
+        window.center_x + half - x1,
+        window.center_y + half - y1,
+    )
+    return 0.7 < fill < 1.35 and room > 0.1 * window.side

@@ -1,0 +1,106 @@
+"""Rollout: follow pasted sequences as the stream does, and keep what the network needs to learn.
+
+Uses the stream's own placement and the network's own memory; nothing here is differentiated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+
+from amodal_model.geometry import Window, crop_masks
+from amodal_model.memory import CROP_SIDE, MAP_NAMES, SCALAR_NAMES, MemoryState, StepInputs
+from amodal_model.network import remember
+from amodal_model.placement import PlacementConfig
+from amodal_model.tracks import MotionConfig, View, follow, new_tracks
+from amodal_training.occluders import PastedSequence
+
+
+class Batch(NamedTuple):
+    """M crops of objects in frames, from whole sequences; images as uint8 coverage.
+
+    Attributes:
+        crop: (M, 3, S, S) own, others, outside.
+        maps: (M, 4, S, S) the memory after the frame was written into it.
+        scalars: (M, 2) see `MemoryState.scalars`.
+        context: (M, 2) see `StepInputs.context`.
+        answer: (M, S, S) the target before pasting.
+        unknown: (M, S, S) where the answer is not known, outside included.
+    """
+
+    crop: UInt8[np.ndarray, "M 3 S S"]
+    maps: UInt8[np.ndarray, "M 4 S S"]
+    scalars: Float32[np.ndarray, "M 2"]
+    context: Float32[np.ndarray, "M 2"]
+    answer: UInt8[np.ndarray, "M S S"]
+    unknown: UInt8[np.ndarray, "M S S"]
+
+
+def roll_out(
+    sequences: Sequence[PastedSequence],
+    placement: PlacementConfig | None = None,
+    motion: MotionConfig | None = None,
+) -> Batch:
+    """Follow all sequences side by side; frames before a target was first seen are left out."""
+    placement, motion = placement or PlacementConfig(), motion or MotionConfig()
+    count = len(sequences)
+    tracks = new_tracks(count)
+    maps = torch.zeros(count, len(MAP_NAMES), CROP_SIDE, CROP_SIDE)
+    scalars = torch.zeros(count, len(SCALAR_NAMES))
+    parts: list[Batch] = []
+    for index in range(len(sequences[0].own)):
+        ready = [
+            row
+            for row, sequence in enumerate(sequences)
+            if not tracks.is_new[row] or sequence.own[index].area > 0
+        ]
+        if not ready:
+            continue
+        views = [View(sequences[row].own[index], sequences[row].coverage[index]) for row in ready]
+        chosen = type(tracks)(*(field[ready] for field in tracks))
+        inputs, chosen = follow(chosen, views, 1.0, placement, motion)
+        memory = MemoryState(maps[ready], scalars[ready])
+        tensors = StepInputs(*(torch.from_numpy(array) for array in inputs))
+        memory, template = remember(tensors, memory)
+        maps[ready], scalars[ready] = memory
+        chosen = chosen._replace(template=template.numpy())
+        for before, after in zip(tracks, chosen, strict=True):
+            before[ready] = after
+        answers = _crop_answers([sequences[row] for row in ready], index, chosen.window)
+        parts.append(_quantise(inputs, memory, answers))
+    return Batch(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
+
+
+def _crop_answers(
+    sequences: Sequence[PastedSequence], index: int, windows: np.ndarray
+) -> UInt8[np.ndarray, "N S S 3"]:
+    return np.stack(
+        [
+            crop_masks(
+                sequence.answer[index],
+                sequence.answer[index].full() + sequence.unknown[index],
+                Window(*window),
+                CROP_SIDE,
+            )
+            for sequence, window in zip(sequences, windows.tolist(), strict=True)
+        ]
+    )
+
+
+def _quantise(
+    inputs: StepInputs[np.ndarray],
+    memory: MemoryState[torch.Tensor],
+    answers: UInt8[np.ndarray, "N S S 3"],
+) -> Batch:
+    return Batch(
+        np.rint(inputs.crop * 255).astype(np.uint8),
+        (memory.maps * 255).round().to(torch.uint8).numpy(),
+        memory.scalars.numpy().copy(),
+        inputs.context,
+        answers[..., 0],
+        np.maximum(answers[..., 1], answers[..., 2]),
+    )

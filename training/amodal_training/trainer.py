@@ -1,0 +1,282 @@
+"""The training loop: read it in one sitting.
+
+A run is a folder: ``checkpoint.pt`` (to go on from), ``logs/`` (TensorBoard), ``model/`` (the
+export). The weights that count are the running average over steps.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+from torch.utils.tensorboard import SummaryWriter
+
+from amodal_model.errors import InputError
+from amodal_model.memory import MemoryState
+from amodal_model.network import AmodalNetwork, NetworkConfig, evidence_logits
+from amodal_training.batches import StepBatches, draw_batch
+from amodal_training.losses import (
+    confidence_loss,
+    has_hidden_part,
+    hidden_iou_loss,
+    make_target,
+    measured_iou,
+    silhouette_loss,
+)
+from amodal_training.occluders import PasteConfig
+from amodal_training.rollout import Batch
+from amodal_training.sequences import SequenceSource
+
+
+class TrainConfig(NamedTuple):
+    """What makes a run, besides its data.
+
+    Attributes:
+        steps: length of the run.
+        sequences: sequences in a batch.
+        frames: frames in a sequence.
+        learning_rate: its peak.
+        seed: of weights and batches.
+        precision: of Lightning Fabric: ``32-true`` or ``bf16-mixed``.
+        workers: processes that draw batches; 0 draws them in the loop.
+        save_every_s: seconds between checkpoints.
+    """
+
+    steps: int = 3000
+    sequences: int = 24
+    frames: int = 24
+    learning_rate: float = 2e-3
+    seed: int = 0
+    precision: str = "bf16-mixed"
+    workers: int = 1
+    save_every_s: float = 120.0
+
+
+class Progress(NamedTuple):
+    """What a step tells whoever watches."""
+
+    step: int
+    steps: int
+    loss: float
+
+
+WARM_UP_STEPS = 60
+AVERAGE_DECAY = 0.998
+WEIGHT_DECAY = 0.02
+
+
+def train_network(
+    run: Path,
+    source: SequenceSource,
+    network_config: NetworkConfig,
+    config: TrainConfig,
+    *,
+    paste: PasteConfig | None = None,
+    start: AmodalNetwork | None = None,
+    deadline: float = math.inf,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> AmodalNetwork:
+    """Train in folder ``run``, going on from its checkpoint where there is one.
+
+    Args:
+        run: folder of the run.
+        source: targets and occluders.
+        network_config: size of the network.
+        config: the run's settings; a checkpoint of other settings is refused.
+        paste: how occluders are pasted.
+        start: weights to begin with; random ones by default.
+        deadline: `time.monotonic` moment at which to stop, with a checkpoint.
+        watch: called after every step.
+
+    Returns:
+        The network with its averaged weights, in evaluation mode.
+
+    Raises:
+        InputError: the folder holds a checkpoint of other settings.
+    """
+    torch.manual_seed(config.seed)
+    fabric = Fabric(accelerator="auto", devices=1, precision=config.precision)  # type: ignore[arg-type]
+    network = start if start is not None else AmodalNetwork(network_config)
+    average = copy.deepcopy(network).requires_grad_(requires_grad=False)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=WEIGHT_DECAY
+    )
+    first = _restore(run, (network, average, optimizer), network_config, config)
+    batches = StepBatches(
+        source, paste or PasteConfig(), (config.sequences, config.frames), config.seed, config.steps
+    )
+    loader = DataLoader(
+        Subset(batches, range(first, config.steps)),
+        batch_size=None,
+        num_workers=config.workers,
+        prefetch_factor=2 if config.workers else None,
+    )
+    model, fabric_optimizer = fabric.setup(network, optimizer)
+    model.mark_forward_method("complete")
+    average = average.to(fabric.device)
+    model.train()
+    log = SummaryWriter(run / "logs")
+    saved = time.monotonic()
+    for step, batch in enumerate(loader, first):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * rate_share(step, config.steps)
+        terms = batch_losses(model, batch, fabric.device)
+        loss = sum(terms.values(), torch.zeros((), device=fabric.device))
+        fabric_optimizer.zero_grad()
+        fabric.backward(loss)
+        fabric.clip_gradients(model, fabric_optimizer, max_norm=1.0)
+        fabric_optimizer.step()
+        follow_average(average, network, step)
+        for name, term in terms.items():
+            log.add_scalar(f"loss/{name}", float(term), step)
+        watch(Progress(step + 1, config.steps, float(loss.detach())))
+        is_over = time.monotonic() > deadline
+        if is_over or step + 1 == config.steps or time.monotonic() > saved + config.save_every_s:
+            _save(run, (network, average, optimizer), network_config, config, step + 1)
+            saved = time.monotonic()
+        if is_over:
+            break
+    log.close()
+    return average.eval()
+
+
+def rate_share(step: int, steps: int) -> float:
+    """Return the learning rate's share of its peak: linear warm-up, then cosine to 1 %."""
+    warm = min((step + 1) / min(WARM_UP_STEPS, max(steps // 4, 1)), 1.0)
+    return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2)
+
+
+def batch_losses(model: Any, batch: Batch, device: torch.device) -> dict[str, Tensor]:
+    """Return the loss terms of a batch."""
+    crop, context, memory, answer, unknown = to_tensors(batch, device)
+    target = make_target(crop, answer, unknown)
+    logits, confidence = model.complete(crop, context, memory)
+    logits, confidence = logits.float(), confidence.float()
+    return {
+        "silhouette": silhouette_loss(logits, target),
+        "hidden_iou": hidden_iou_loss(logits, target),
+        "confidence": 0.1 * confidence_loss(confidence, logits, target),
+    }
+
+
+def to_tensors(
+    batch: Batch, device: torch.device
+) -> tuple[Tensor, Tensor, MemoryState[Tensor], Tensor, Tensor]:
+    """Return (crop, context, memory, answer, unknown) of a batch, coverage in [0, 1]."""
+
+    def image(array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array).to(device).float() / 255
+
+    def plain(array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array).to(device)
+
+    memory = MemoryState(image(batch.maps), plain(batch.scalars))
+    return image(batch.crop), plain(batch.context), memory, image(batch.answer), image(batch.unknown)
+
+
+@torch.no_grad()
+def follow_average(average: AmodalNetwork, network: AmodalNetwork, step: int) -> None:
+    """Move the averaged weights towards the present ones; quickly in the first steps."""
+    decay = min(AVERAGE_DECAY, (step + 1) / (step + 10))
+    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
+        mean.lerp_(value, 1 - decay)
+    for mean, value in zip(average.buffers(), network.buffers(), strict=True):
+        mean.copy_(value)
+
+
+Trained = tuple[AmodalNetwork, AmodalNetwork, torch.optim.Optimizer]
+
+
+def _settings(network_config: NetworkConfig, config: TrainConfig) -> dict[str, Any]:
+    kept = config._asdict()
+    for name in ("workers", "save_every_s"):
+        kept.pop(name)
+    return {"network": network_config._asdict(), "train": kept}
+
+
+def _save(
+    run: Path, trained: Trained, network_config: NetworkConfig, config: TrainConfig, step: int
+) -> None:
+    network, average, optimizer = trained
+    run.mkdir(parents=True, exist_ok=True)
+    content = {
+        "settings": _settings(network_config, config),
+        "step": step,
+        "network": network.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    partial = run / "checkpoint.pt.partial"
+    torch.save(content, partial)
+    partial.replace(run / "checkpoint.pt")
+
+
+def _restore(
+    run: Path, trained: Trained, network_config: NetworkConfig, config: TrainConfig
+) -> int:
+    """Load the checkpoint of a run, if any, and return the step to go on with."""
+    path = run / "checkpoint.pt"
+    if not path.exists():
+        return 0
+    content = torch.load(path, weights_only=True)
+    if content["settings"] != _settings(network_config, config):
+        raise InputError(
+            f"{path} was trained with {content['settings']}, asked for "
+            f"{_settings(network_config, config)}; give another folder"
+        )
+    for part, key in zip(trained, ("network", "average", "optimizer"), strict=True):
+        part.load_state_dict(content[key])
+    return int(content["step"])
+
+
+class Selection(NamedTuple):
+    """The label-free measure of a network: synthetic occlusions of held-out clips.
+
+    Attributes:
+        hidden_iou: mean IoU of the hidden part, over objects with one.
+        evidence_iou: the same of the memory alone, without the network.
+        whole_iou: mean IoU of the whole silhouette.
+        expected_hidden_iou: mean of the network's own expectation of ``hidden_iou``.
+    """
+
+    hidden_iou: float
+    evidence_iou: float
+    whole_iou: float
+    expected_hidden_iou: float
+
+
+def selection_batches(
+    source: SequenceSource, count: int = 4, sequences: int = 32, frames: int = 24
+) -> list[Batch]:
+    """Return the fixed synthetic occlusions that selection is measured on."""
+    return [
+        draw_batch(np.random.default_rng([7, i]), source, PasteConfig(), (sequences, frames))
+        for i in range(count)
+    ]
+
+
+@torch.no_grad()
+def measure_selection(network: AmodalNetwork, batches: list[Batch]) -> Selection:
+    """Return how well a network fills synthetic occlusions, without any amodal label."""
+    network.eval()
+    device = next(network.parameters()).device
+    rows = []
+    for batch in batches:
+        crop, context, memory, answer, unknown = to_tensors(batch, device)
+        target = make_target(crop, answer, unknown)
+        logits, confidence = network.complete(crop, context, memory)
+        whole, hidden = measured_iou(logits, target)
+        evidence = measured_iou(evidence_logits(crop, memory.maps), target)[1]
+        counts = has_hidden_part(target)
+        expected = confidence[:, 1].sigmoid()
+        rows.append(torch.stack([hidden, evidence, whole, expected], 1)[counts])
+    return Selection(*torch.cat(rows).mean(0).tolist())
