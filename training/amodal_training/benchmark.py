@@ -104,7 +104,7 @@ def write_tabletop(
         output: the dataset folder to write; one that was interrupted is finished.
         seeds: of the clips, within 0 to 999.
         assets: meshes and textures, from ``find_assets``.
-        frames: length of each clip, at 12 frames a second; 2 to 10000.
+        frames: length of each clip, at 12 frames a second; 2 to 2000.
         with_amodal: write ``amodal.json`` too, for evaluation; training data goes without.
         frame_size: ``(height, width)`` in pixels, even numbers up to 1080 x 1920.
 
@@ -133,8 +133,8 @@ def write_tabletop(
 
 def _check_tabletop(seeds: range, frames: int, frame_size: tuple[int, int]) -> None:
     height, width = frame_size
-    if not seeds or not 2 <= frames <= 10_000:
-        raise InputError(f"{len(seeds)} seeds, limit 1 or more; {frames} frames, limit 2 to 10000")
+    if not seeds or not 2 <= frames <= 2000:
+        raise InputError(f"{len(seeds)} seeds, limit 1 or more; {frames} frames, limit 2 to 2000")
     if height % 2 or width % 2 or not (16 <= height <= 1080 and 16 <= width <= 1920):
         raise InputError(f"frame of {width}x{height}, limit 16x16 to 1920x1080, even")
 
