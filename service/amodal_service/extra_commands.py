@@ -1,0 +1,65 @@
+"""Commands of other packages, found by entry point and loaded only when they are called.
+
+Training offers its commands under ``amodal.commands``. The service never imports it: listing the
+commands costs nothing, and without the extra a call says in one line what to install.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+
+import typer
+
+from amodal_model.errors import MissingExtraError
+
+GROUP = "amodal.commands"
+
+_HELP = {
+    "train": "Train on unlabeled video (self-supervised).",
+    "evaluate": "Measure a model on a dataset with whole silhouettes, next to the baselines.",
+    "export": "Export a checkpoint to ONNX, checked against torch.",
+    "benchmark": "Make a development benchmark.",
+    "mine": "Mine visible masks from raw video.",
+}
+_EXTRA = "cpu,train"
+
+
+def add_extra_commands(app: typer.Typer) -> None:
+    """Add a command to the app for every entry point of the group."""
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        app.command(
+            entry.name,
+            help=_HELP.get(entry.name, f"From {entry.value.split(':')[0]}."),
+            add_help_option=False,
+            context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+        )(_deferred(entry))
+
+
+def _deferred(entry: EntryPoint) -> Callable[[typer.Context], None]:
+    def run(ctx: typer.Context) -> None:
+        own = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        own.command()(load_command(entry))
+        own(args=ctx.args, prog_name=f"amodal {entry.name}")
+
+    return run
+
+
+def load_command(entry: EntryPoint) -> Callable[..., object]:
+    """Return the function of an entry point.
+
+    Raises:
+        MissingExtraError: what it needs is not installed; says what to install.
+    """
+    try:
+        command: object = entry.load()
+    except ImportError as error:
+        if (error.name or "").startswith("amodal"):
+            raise  # a fault of ours, not of the installation
+        raise MissingExtraError(
+            f"'amodal {entry.name}' needs {error.name or 'more packages'}: "
+            f"pip install 'amodal[{_EXTRA}]'"
+        ) from None
+    if not callable(command):
+        raise MissingExtraError(f"'amodal {entry.name}': {entry.value} is not a command")
+    return command

@@ -1,0 +1,151 @@
+"""What a call annotates: clips, each with the entry and the visible masks that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from amodal_model.errors import DatasetError, InputError
+from amodal_model.masks import BoxedMask, Rle
+from amodal_model.video import DEFAULT_FPS, Clip, image_files, open_clip
+from amodal_model.youtube_vis import MaskFile, Tracklet, VideoEntry, read_mask_file
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class ClipSource:
+    """A clip and its visible masks.
+
+    Attributes:
+        name: the clip's folder name in the output of a dataset.
+        clip: the frames.
+        video: the clip's entry in the mask file.
+        tracklets: its objects, by ascending track id.
+    """
+
+    name: str
+    clip: Clip
+    video: VideoEntry
+    tracklets: tuple[Tracklet, ...]
+
+    def given(self, frame_index: int) -> dict[int, Rle]:
+        """Return the visible masks of a frame as they were given, by track id."""
+        self.check_length(frame_index + 1, at_least=True)
+        found = {t.track_id: t.segmentations[frame_index] for t in self.tracklets}
+        return {track_id: rle for track_id, rle in found.items() if rle is not None}
+
+    def masks(self, frame_index: int) -> dict[int, BoxedMask]:
+        """Return the visible masks of a frame by track id; objects without a pixel are left out.
+
+        Raises:
+            DatasetError: broken RLE (names track and frame), or a frame beyond the masks.
+        """
+        self.check_length(frame_index + 1, at_least=True)
+        found = {t.track_id: t.mask(frame_index) for t in self.tracklets}
+        return {track_id: mask for track_id, mask in found.items() if mask is not None}
+
+    def check_length(self, count: int, *, at_least: bool = False) -> None:
+        """Raise DatasetError where the clip has another number of frames than its masks."""
+        if count > self.video.length or (not at_least and count < self.video.length):
+            known = f"{count} frames" + (" or more" if at_least else "")
+            raise DatasetError(
+                f"{self.clip.path}: {known}, its visible masks have {self.video.length}"
+            )
+
+    @cached_property
+    def category_ids(self) -> dict[int, int]:
+        """The category of every object, by track id."""
+        return {track.track_id: track.category_id for track in self.tracklets}
+
+    @cached_property
+    def frame_names(self) -> tuple[str, ...]:
+        """A file name for every frame: its own in a folder of frames, a number in a video."""
+        if self.clip.path.is_dir():
+            return tuple(path.name for path in image_files(self.clip.path))
+        return tuple(f"{index:05d}.jpg" for index in range(self.video.length))
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """All clips of one call, the mask file they come with, and whether VIDEO was a dataset."""
+
+    clips: tuple[ClipSource, ...]
+    masks: MaskFile
+    is_dataset: bool
+
+
+def find_sources(video: Path, visible: Path | None, notify: Notify) -> Sources:
+    """Return the clips of VIDEO (a file, a folder of frames, a dataset) with their masks.
+
+    Args:
+        video: what to annotate.
+        visible: the file of visible masks; a dataset has its own.
+        notify: told, in one line, what is left out or assumed.
+
+    Raises:
+        InputError: missing, unreadable, or masks that do not belong to the clip.
+    """
+    is_dataset = (video / "videos").is_dir()
+    visible = visible or (video / "visible.json" if is_dataset else None)
+    if not video.exists():
+        raise DatasetError(f"{video}: no such file or folder")
+    if visible is None:
+        raise InputError(f"{video}: no visible masks given; name their file with --visible")
+    masks = read_mask_file(visible)
+    if is_dataset:
+        clips = _dataset_clips(video, masks, notify)
+    else:
+        entry = _entry_of(video, masks, notify)
+        clips = (_source(video.stem, video, entry, masks),)
+    if not clips:
+        raise DatasetError(f"{visible}: its 'videos' list is empty")
+    return Sources(clips, masks, is_dataset)
+
+
+def _dataset_clips(dataset: Path, masks: MaskFile, notify: Notify) -> tuple[ClipSource, ...]:
+    folder = dataset / "videos"
+    known = {entry.file_name for entry in masks.videos}
+    missing = sorted(name for name in known if not (folder / name).exists())
+    if missing:
+        raise DatasetError(f"{folder}: {len(missing)} videos are missing, first {missing[0]!r}")
+    extra = sorted(p.name for p in folder.iterdir() if p.name[0] != "." and p.name not in known)
+    if extra:
+        notify(f"{folder}: {len(extra)} videos without visible masks left out, first {extra[0]!r}")
+    names = _folder_names([entry.file_name for entry in masks.videos])
+    return tuple(
+        _source(name, folder / entry.file_name, entry, masks)
+        for name, entry in zip(names, masks.videos, strict=True)
+    )
+
+
+def _folder_names(file_names: list[str]) -> list[str]:
+    """Return the names without their ending, whole where two would be the same."""
+    stems = [Path(name).stem for name in file_names]
+    return [
+        stem if stems.count(stem) == 1 else name
+        for stem, name in zip(stems, file_names, strict=True)
+    ]
+
+
+def _entry_of(video: Path, masks: MaskFile, notify: Notify) -> VideoEntry:
+    """Return the entry of a clip by its file name, else by its stem, else the only entry."""
+    names = {entry.file_name: entry for entry in masks.videos}
+    stems = {Path(entry.file_name).stem: entry for entry in masks.videos}
+    entry = names.get(video.name) or stems.get(video.stem)
+    if entry is None and len(masks.videos) == 1:
+        entry = masks.videos[0]
+        notify(f"masks of {entry.file_name!r}, the only video of the mask file, used for {video}")
+    return entry or masks.video_named(video.name)
+
+
+def _source(name: str, path: Path, entry: VideoEntry, masks: MaskFile) -> ClipSource:
+    clip = open_clip(path, folder_fps=entry.fps or DEFAULT_FPS)
+    if clip.frame_size != entry.frame_size:
+        height, width = clip.frame_size
+        raise DatasetError(
+            f"{path}: frames are {width}x{height}, its visible masks {entry.width}x{entry.height}"
+        )
+    return ClipSource(name, clip, entry, tuple(masks.tracklets_of(entry.video_id)))
