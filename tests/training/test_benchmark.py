@@ -99,6 +99,20 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
         write_clips(RECIPE, tmp_path, make_clip)
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", '{"info": 3}', "no JSON"])
+def test_a_dataset_that_is_not_ours_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "visible.json").write_text(content)
+    with pytest.raises(InputError, match="holds None"):
+        write_clips(RECIPE, tmp_path, make_clip)
+    assert (tmp_path / "visible.json").read_text() == content
+
+
+def test_a_file_as_output_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(InputError, match="not a folder"):
+        write_clips(RECIPE, tmp_path / "out", make_clip)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -178,24 +178,31 @@ def _progress() -> Progress:
 def _begin(recipe: Recipe, output: Path) -> bool:
     """Return whether there is something left to do; refuse a folder that holds something else."""
     asked = {**recipe.parameters, "with_amodal": recipe.with_amodal}
-    recipe_file = output / _FRAGMENTS / _RECIPE
-    done = output / "visible.json"
-    if recipe_file.is_file():
-        found = json.loads(recipe_file.read_bytes())
-    elif done.is_file():
-        found = json.loads(done.read_bytes()).get("info", {}).get("recipe")
+    recipe_file, done = output / _FRAGMENTS / _RECIPE, output / "visible.json"
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: not a folder")
+    if recipe_file.is_file() or done.is_file():
+        found = _recorded(recipe_file, done)
+        if found != asked:
+            raise InputError(f"{output}: holds {found}, asked for {asked}; give another folder")
     elif output.is_dir() and any(output.iterdir()):
         raise InputError(f"{output}: the folder is not empty and holds no benchmark; give another")
-    else:
-        found = None
-    if found not in (None, asked):
-        raise InputError(f"{output}: holds {found}, asked for {asked}; give another folder")
     if done.is_file() and not recipe_file.is_file():
         return False
     (output / "videos").mkdir(parents=True, exist_ok=True)
     recipe_file.parent.mkdir(exist_ok=True)
     _write_json(recipe_file, asked)
     return True
+
+
+def _recorded(recipe_file: Path, done: Path) -> object:
+    """Return the parameters of the dataset that a folder holds, ``None`` where it does not say."""
+    try:
+        if recipe_file.is_file():
+            return json.loads(recipe_file.read_bytes())
+        return json.loads(done.read_bytes())["info"]["recipe"]
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _write_clip(clip: LabeledClip, output: Path) -> None:
