@@ -19,8 +19,8 @@ from amodal_model.masks import BoxedMask, box_mask, empty_mask
 from amodal_training.silhouette_motion import PoseTrack, Track
 
 Points = Float64[np.ndarray, "P 3"]
-Sizes = Sequence[float] | Float64[np.ndarray, " 3"]
-"""Three lengths, one an axis."""
+Triple = Sequence[float | int] | Float64[np.ndarray, " 3"]
+"""Three numbers, one an axis."""
 
 Turn = Float64[np.ndarray, "T 3"]
 
@@ -55,8 +55,8 @@ class Body:
         self,
         points: Points,
         parent: int = -1,
-        joint: Sizes = (0.0, 0.0, 0.0),
-        turn: Sequence[float | Track] = (0.0, 0.0, 0.0),
+        joint: Triple = (0.0, 0.0, 0.0),
+        turn: Sequence[float | int | Track] = (0.0, 0.0, 0.0),
     ) -> int:
         """Hang a solid on a joint; each of the three turns is an angle or a track of angles."""
         tracks = np.stack([np.broadcast_to(np.asarray(t, float), (self.frames,)) for t in turn], 1)
@@ -64,28 +64,28 @@ class Body:
         return len(self.parts) - 1
 
 
-def moved(points: Points, offset: Sizes) -> Points:
+def moved(points: Points, offset: Triple) -> Points:
     """Return a solid's corners shifted by ``offset``."""
     return np.asarray(points + np.asarray(offset))
 
 
-def ball(radii: Sizes, centre: Sizes = (0.0, 0.0, 0.0)) -> Points:
+def ball(radii: Triple, centre: Triple = (0.0, 0.0, 0.0)) -> Points:
     """Return an ellipsoid's surface as 42 points."""
     return np.asarray(_DIRECTIONS * np.asarray(radii) + np.asarray(centre))
 
 
-def bone(end: Sizes, start_radius: float, end_radius: float) -> Points:
+def bone(end: Triple, start_radius: float, end_radius: float) -> Points:
     """Return a rounded bar from the origin to ``end``."""
     ends = _SMALL_DIRECTIONS * end_radius + np.asarray(end)
     return np.concatenate([_SMALL_DIRECTIONS * start_radius, ends])
 
 
-def block(size: Sizes, centre: Sizes = (0.0, 0.0, 0.0)) -> Points:
+def block(size: Triple, centre: Triple = (0.0, 0.0, 0.0)) -> Points:
     """Return a box's eight corners; ``size`` is its full length along each axis."""
     return np.asarray(_CORNERS * np.asarray(size) / 2 + np.asarray(centre))
 
 
-def disc(radius: float, width: float, axis: int = 2, centre: Sizes = (0.0, 0.0, 0.0)) -> Points:
+def disc(radius: float, width: float, axis: int = 2, centre: Triple = (0.0, 0.0, 0.0)) -> Points:
     """Return a cylinder about an axis (0, 1 or 2): a wheel, a plate, a post."""
     return moved(ring_stack(radius, radius, width, axis), centre)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from amodal_training.silhouette_bodies import Body, ball, block, bone, moved, ring_stack
+from amodal_training.silhouette_bodies import Body, Triple, ball, block, bone, moved, ring_stack
 from amodal_training.silhouette_motion import GaitTrack, Track, log_uniform, wobble
 
 Maker = Callable[[np.random.Generator, GaitTrack], Body]
@@ -22,7 +22,7 @@ def make_person(rng: np.random.Generator, gait: GaitTrack) -> Body:
     girth = log_uniform(rng, 0.75, 1.6)
     stride = {"walk": 0.45, "run": 0.85}.get(str(action), 0.04)
     lean = {"run": -0.25, "bend": -0.7}.get(str(action), -0.03) * rng.uniform(0.5, 1.5)
-    sway = 0.06 * wobble(rng, body.frames, 30) * (4 if action == "bend" else 1)
+    sway = 0.06 * wobble(rng, body.frames, 30.0) * (4 if action == "bend" else 1)
     hips = body.add(
         ball((0.055 * girth, 0.07, 0.085 * girth)), turn=(0, 0.1 * np.sin(gait.phase), 0)
     )
@@ -52,7 +52,7 @@ def make_person(rng: np.random.Generator, gait: GaitTrack) -> Body:
 
 def _add_head(rng: np.random.Generator, body: Body, chest: int, torso: float) -> None:
     size = rng.normal(0.065, 0.008) * (1.35 if rng.random() < 0.15 else 1)
-    nod = 0.15 * wobble(rng, body.frames, 25)
+    nod = 0.15 * wobble(rng, body.frames, 25.0)
     neck = body.add(
         bone((0.01, 0.09, 0), 0.03, 0.03), chest, (0, torso + 0.03, 0), (0, nod * 2, nod)
     )
@@ -91,15 +91,15 @@ def _add_arm(
     torso, girth, stride, side = build
     length = rng.normal(0.17, 0.01)
     reach = rng.random() < 0.35
-    lift = rng.uniform(0.2, 2.4) * (0.6 + 0.4 * np.tanh(wobble(rng, body.frames, 25))) * reach
-    spread = side * -(0.12 + rng.random() * reach * (1 + 0.3 * wobble(rng, body.frames, 20)))
+    lift = rng.uniform(0.2, 2.4) * (0.6 + 0.4 * np.tanh(wobble(rng, body.frames, 25.0))) * reach
+    spread = side * -(0.12 + rng.random() * reach * (1 + 0.3 * wobble(rng, body.frames, 20.0)))
     upper = body.add(
         bone((0, -length, 0), 0.04 * girth, 0.033),
         chest,
         (0, torso * 0.95, side * 0.125 * girth),
         (spread, 0, 0.9 * stride * swing + lift),
     )
-    bend = 0.2 + stride + 0.5 * reach * np.abs(wobble(rng, body.frames, 18))
+    bend = 0.2 + stride + 0.5 * reach * np.abs(wobble(rng, body.frames, 18.0))
     lower = body.add(bone((0, -length, 0), 0.033, 0.025), upper, (0, -length, 0), (0, 0, bend))
     body.add(ball((0.03, 0.045, 0.02), (0, -0.03, 0)), lower, (0, -length, 0))
     if rng.random() < 0.12:
@@ -131,7 +131,7 @@ def make_quadruped(rng: np.random.Generator, gait: GaitTrack) -> Body:
         ball((long * 0.3, deep * rng.uniform(0.45, 0.7), thick), (long * 0.3, 0, 0)),
         rump,
         (long * 0.35, 0, 0),
-        (0, 0.1 * wobble(rng, body.frames, 30), 2 * arch),
+        (0, 0.1 * wobble(rng, body.frames, 30.0), 2 * arch),
     )
     pattern = [(0, _PI, _PI / 2, 1.5 * _PI), (0, _PI, _PI, 0), (0, 0.3, _PI, _PI + 0.3)][
         rng.integers(3)
@@ -165,19 +165,19 @@ def _add_neck(
 ) -> None:
     long, deep, thick = build
     neck, rise = log_uniform(rng, 0.1, 0.7), rng.uniform(0.1, 1.3)
-    sway = rng.uniform(0.05, 0.5) * wobble(rng, body.frames, 35)
+    sway = rng.uniform(0.05, 0.5) * wobble(rng, body.frames, 35.0)
     collar = body.add(
         bone((neck, 0, 0), deep * 0.35, deep * 0.22),
         chest,
         (long * 0.5, deep * 0.15, 0),
-        (0, 0.5 * wobble(rng, body.frames, 40), rise + sway),
+        (0, 0.5 * wobble(rng, body.frames, 40.0), rise + sway),
     )
     size = rng.uniform(0.25, 0.45) * deep
     head = body.add(
         ball((size * 1.2, size, size * 0.8)),
         collar,
         (neck, 0, 0),
-        (0, 0.4 * wobble(rng, body.frames, 25), -rise * rng.uniform(0.7, 1.4) - 0.5 * sway),
+        (0, 0.4 * wobble(rng, body.frames, 25.0), -rise * rng.uniform(0.7, 1.4) - 0.5 * sway),
     )
     snout = size * rng.uniform(0.8, 2.5)
     body.add(bone((snout, -0.2 * size, 0), size * 0.7, size * 0.4), head, (size * 0.5, 0, 0))
@@ -188,15 +188,13 @@ def _add_neck(
             ball((ear * 0.35, ear, ear * 0.3), (0, ear, 0)),
             head,
             (-size * 0.4, size * 0.6, side * thick * 0.5),
-            (side * flop, 0, 0.15 * wobble(rng, body.frames, 12)),
+            (side * flop, 0, 0.15 * wobble(rng, body.frames, 12.0)),
         )
     if rng.random() < 0.15:
         _add_chain(rng, body, head, (size, 0, 0), (size * 0.8, size * 0.5, -1.2))
 
 
-def _add_tail(
-    rng: np.random.Generator, body: Body, rump: int, at: tuple[float, float, float], gait: GaitTrack
-) -> None:
+def _add_tail(rng: np.random.Generator, body: Body, rump: int, at: Triple, gait: GaitTrack) -> None:
     joint, wag = rump, log_uniform(rng, 0.05, 0.6)
     length, radius, droop = (
         log_uniform(rng, 0.05, 0.22),
@@ -205,7 +203,7 @@ def _add_tail(
     )
     for index in range(4):
         beat = wag * gait.strength * np.sin(gait.phase - 0.7 * index) + 0.1 * wobble(
-            rng, body.frames, 30
+            rng, body.frames, 30.0
         )
         start = droop if index else rng.normal(0.3, 0.5)
         joint = body.add(
@@ -220,19 +218,19 @@ def _add_chain(
     rng: np.random.Generator,
     body: Body,
     parent: int,
-    at: tuple[float, float, float],
+    at: Triple,
     build: tuple[float, float, float],
 ) -> None:
     """Hang a soft chain (trunk, tentacle, hose) of five bones: length and radius of one, bend."""
     length, radius, bend = build
     joint = parent
     for index in range(5):
-        curl = 0.35 * wobble(rng, body.frames, 25)
+        curl = 0.35 * wobble(rng, body.frames, 25.0)
         joint = body.add(
             bone((length, 0, 0), radius * (1 - 0.12 * index), radius * (0.88 - 0.12 * index)),
             joint,
             at if index == 0 else (length, 0, 0),
-            (0, 0.3 * wobble(rng, body.frames, 30), curl + (bend if index == 0 else 0)),
+            (0, 0.3 * wobble(rng, body.frames, 30.0), curl + (bend if index == 0 else 0)),
         )
 
 
@@ -305,7 +303,7 @@ def make_swimmer(rng: np.random.Generator, gait: GaitTrack) -> Body:
             * np.sin(gait.phase - lag * index)
             * (0.3 + 0.7 * gait.strength)
         )
-        beat = beat + 0.06 * wobble(rng, body.frames, 40)
+        beat = beat + 0.06 * wobble(rng, body.frames, 40.0)
         joint = body.add(
             ball((step, girth, girth * flat), (-step / 2, 0, 0)),
             joint,

@@ -86,7 +86,7 @@ def sample_deformation(
         piece = cv2.max(piece, cv2.min(body, reach))
         offset = rng.choice([0.0, np.pi]) + rng.normal(0, 0.4)
         swing = amplitude * rng.uniform(0.3, 1.0) * gait.strength * np.sin(gait.phase + offset)
-        drift = 0.12 * rng.random() * wobble(rng, gait.phase.size, 30)
+        drift = 0.12 * rng.random() * wobble(rng, gait.phase.size, 30.0)
         pieces.append(_Piece(piece, joint, swing + drift))
     fields, weights = _sample_warps(rng, gait, side)
     return DeformingShape(

@@ -32,7 +32,10 @@ UNWANTED = re.compile(
 """Names of icons that are signs, letters or variants rather than outlines of things."""
 
 HOLE_LIMIT = 0.012
-"""Holes smaller than this fraction of the shape are filled; in line art eight times as much."""
+"""Holes smaller than this fraction of the shape are filled; in line art sixteen times as much."""
+
+MAX_GAPS = 14
+"""Pieces into which a silhouette may cut its background: what is around it, and its holes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +137,21 @@ def solid_silhouette(
         return None
     main = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
     area = int(stats[main, cv2.CC_STAT_AREA])
-    if area < 0.9 * total or _cut_by_border(mask, side):
+    if area < 0.92 * total or _cut_by_border(mask, side):
         return None
-    piece = _fill_holes(labels == main, area * HOLE_LIMIT * (8 if line_art else 1))
-    return _centred(piece, side)
+    piece = _fill_holes(labels == main, area * HOLE_LIMIT * (16 if line_art else 1))
+    silhouette = _centred(piece, side)
+    return silhouette if _is_solid(silhouette) else None
+
+
+def _is_solid(silhouette: Bool[np.ndarray, "S S"]) -> bool:
+    """Say whether the outline bounds a body: not made of thin lines, nor full of holes."""
+    mask = silhouette.astype(np.uint8)
+    radius = max(silhouette.shape[0] // 64, 1)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    body = int(np.count_nonzero(cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc)))
+    pieces, _ = cv2.connectedComponents(1 - mask, connectivity=4)
+    return body > 0.85 * int(mask.sum()) and pieces <= MAX_GAPS
 
 
 def _cut_by_border(mask: np.ndarray, side: int) -> bool:

@@ -6,7 +6,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from amodal_training.silhouette_bodies import Body, ball, block, bone, disc, moved, ring_stack
+from amodal_training.silhouette_bodies import (
+    Body,
+    Triple,
+    ball,
+    block,
+    bone,
+    disc,
+    moved,
+    ring_stack,
+)
 from amodal_training.silhouette_creatures import Maker
 from amodal_training.silhouette_motion import GaitTrack, log_uniform, wobble
 
@@ -33,7 +42,7 @@ def make_vehicle(rng: np.random.Generator, gait: GaitTrack) -> Body:
             bone((-0.12, 0, 0), 0.02, 0.02),
             hull,
             (-0.5, 0, 0),
-            (0, 0.3 * wobble(rng, body.frames, 40), 0),
+            (0, 0.3 * wobble(rng, body.frames, 40.0), 0),
         )
         long, high = rng.uniform(0.4, 1.2), rng.uniform(0.15, 0.5)
         body.add(block((long, high, width), (-0.12 - long / 2, high / 2 - low / 2, 0)), deck)
@@ -55,7 +64,7 @@ def make_cycle(rng: np.random.Generator, gait: GaitTrack) -> Body:
         bone((0.12, -0.25, 0), 0.018, 0.015),
         frame,
         (0.25, 0.25, 0),
-        (0, 0.2 * wobble(rng, body.frames, 20), 0),
+        (0, 0.2 * wobble(rng, body.frames, 20.0), 0),
     )
     body.add(bone((-0.05, 0.08, 0), 0.015, 0.015), fork)
     body.add(moved(bone((0, 0, 0.36), 0.012, 0.012), (-0.05, 0.08, -0.18)), fork)
@@ -66,7 +75,7 @@ def make_cycle(rng: np.random.Generator, gait: GaitTrack) -> Body:
             bone((0.15, 0.28, 0), 0.07, 0.08),
             frame,
             (-0.06, 0.3, 0),
-            (0, 0, 0.1 * wobble(rng, body.frames, 30)),
+            (0, 0, 0.1 * wobble(rng, body.frames, 30.0)),
         )
         body.add(ball((0.07, 0.085, 0.065)), trunk, (0.2, 0.42, 0))
         for side in (-1, 1):
@@ -108,7 +117,7 @@ def make_flyer(rng: np.random.Generator, gait: GaitTrack) -> Body:
     girth = rng.uniform(0.04, 0.12)
     hull = body.add(
         ball((rng.uniform(0.15, 0.5), girth, girth)),
-        turn=(0.2 * wobble(rng, body.frames, 40), 0, 0),
+        turn=(0.2 * wobble(rng, body.frames, 40.0), 0, 0),
     )
     if rng.random() < 0.5:
         sweep, chord, span = rng.uniform(0, 0.3), rng.uniform(0.08, 0.2), rng.uniform(0.3, 0.6)
@@ -167,7 +176,7 @@ def make_furniture(rng: np.random.Generator, gait: GaitTrack) -> Body:
         body.add(disc(0.3 * wide, slab, 1), seat, (0, -leg, 0))
     else:
         body.add(block((wide * 0.95, leg, deep * 0.95), (0, -leg / 2, 0)), seat)
-        swing = 1.5 / (1 + np.exp(-2 * wobble(rng, body.frames, 25)))
+        swing = 1.5 / (1 + np.exp(-2 * wobble(rng, body.frames, 25.0)))
         door = (wide / 2, -leg / 2, deep / 2)
         body.add(block((wide, leg, 0.03), (-wide / 2, 0, 0)), seat, door, (0, swing, 0))
     if rng.random() < 0.5:
@@ -226,16 +235,14 @@ def make_assembly(rng: np.random.Generator, gait: GaitTrack) -> Body:
     return body
 
 
-def _add_arm(
-    rng: np.random.Generator, body: Body, parent: int, at: tuple[float, float, float], reach: float
-) -> None:
+def _add_arm(rng: np.random.Generator, body: Body, parent: int, at: Triple, reach: float) -> None:
     """Hang a jointed arm of two to four links with a gripper, bucket or hook."""
     boxy, girth = rng.random() < 0.4, rng.uniform(0.03, 0.08)
     joint = body.add(
         disc(girth * 1.4, girth * 2, 1),
         parent,
         at,
-        (0, rng.uniform(0.3, 1.2) * wobble(rng, body.frames, 35), 0),
+        (0, rng.uniform(0.3, 1.2) * wobble(rng, body.frames, 35.0), 0),
     )
     place, bend = (0.0, 0.0, 0.0), rng.uniform(-0.6, 0.6)
     for index in range(int(rng.integers(2, 5))):
@@ -253,9 +260,12 @@ def _add_arm(
         body.add(disc(thick * 1.3, thick * 2.4), joint)
         place, bend = (0.0, length, 0.0), rng.choice([-1, 1]) * rng.uniform(0.3, 1.4)
     hand = body.add(
-        block((girth * 2.5, girth, girth * 1.5)), joint, place, (0, wobble(rng, body.frames, 30), 0)
+        block((girth * 2.5, girth, girth * 1.5)),
+        joint,
+        place,
+        (0, wobble(rng, body.frames, 30.0), 0),
     )
-    gap = 0.3 + 0.3 * np.tanh(wobble(rng, body.frames, 20))
+    gap = 0.3 + 0.3 * np.tanh(wobble(rng, body.frames, 20.0))
     for side in (-1, 1):
         finger = rng.uniform(0.06, 0.14)
         body.add(
@@ -266,9 +276,7 @@ def _add_arm(
         )
 
 
-def _add_ring(
-    body: Body, parent: int, at: tuple[float, float, float], radius: float, bar: float
-) -> None:
+def _add_ring(body: Body, parent: int, at: Triple, radius: float, bar: float) -> None:
     """Hang a ring about the z axis, of twelve bars, with a hole in it: wheel, handle."""
     angles = np.linspace(0, 2 * _PI, 13)
     rim = np.stack([np.cos(angles), np.sin(angles), np.zeros(13)], 1) * radius

@@ -82,9 +82,9 @@ def sample_camera(
     if kind in {"pan", "walk"}:
         shift += np.outer(rng.normal(0, 1.0, 2) * (1.0, 0.3), time)
     if kind in {"hand", "walk"}:
-        slow, fast = log_uniform(rng, 1, 12), log_uniform(rng, 0.2, 2.5)
-        shift += slow * np.stack([wobble(rng, frames, 25) for _ in range(2)])
-        shift += fast * np.stack([wobble(rng, frames, 4) for _ in range(2)])
+        slow, fast = log_uniform(rng, 1.0, 12.0), log_uniform(rng, 0.2, 2.5)
+        shift += slow * np.stack([wobble(rng, frames, 25.0) for _ in range(2)])
+        shift += fast * np.stack([wobble(rng, frames, 4.0) for _ in range(2)])
     zoom = np.ones(frames)
     if kind == "walk" or rng.random() < 0.1:
         zoom = np.exp(np.clip(rng.normal(0, 0.004) * time, -0.5, 0.5))
@@ -93,13 +93,13 @@ def sample_camera(
 
 def sample_gait(rng: np.random.Generator, frames: int) -> GaitTrack:
     """Return a rhythm: steady, by fits and starts, changing its pace, or none."""
-    pace = np.full(frames, 2 * np.pi / log_uniform(rng, 6, 50))
+    pace = np.full(frames, 2 * np.pi / log_uniform(rng, 6.0, 50.0))
     strength = np.ones(frames)
     kind = rng.choice(["steady", "fits", "change", "none"], p=[0.4, 0.25, 0.2, 0.15])
     if kind == "fits":
         strength = _gate(rng, frames)
     elif kind == "change":
-        pace = pace * np.exp(0.5 * np.clip(wobble(rng, frames, 20), -1.5, 1.5))
+        pace = pace * np.exp(0.5 * np.clip(wobble(rng, frames, 20.0), -1.5, 1.5))
     elif kind == "none":
         strength = np.zeros(frames)
     return GaitTrack(
@@ -130,15 +130,15 @@ def sample_pose(
 
 def _sample_size(rng: np.random.Generator, frames: int, frame_size: tuple[int, int]) -> Track:
     """Return the size in each frame, pixels: mostly middle-sized, some growing or shrinking."""
-    largest = min(0.75 * min(frame_size), SIZE_LIMITS[1])
-    start = log_uniform(rng, SIZE_LIMITS[0] * 1.5, largest) ** 0.6 * rng.uniform(40, largest) ** 0.4
+    largest = min(0.85 * min(frame_size), SIZE_LIMITS[1])
+    start = log_uniform(rng, SIZE_LIMITS[0] * 1.5, largest) ** 0.5 * rng.uniform(40, largest) ** 0.5
     time = np.linspace(-0.5, 0.5, frames)
     kind = rng.choice(["fixed", "approach", "pulse"], p=[0.5, 0.35, 0.15])
     change = np.zeros(frames)
     if kind == "approach":
         change = rng.normal(0, 0.4) * time + rng.normal(0, 0.3) * time**2
     elif kind == "pulse":
-        change = 0.1 * wobble(rng, frames, 20)
+        change = 0.1 * wobble(rng, frames, 20.0)
     return np.asarray(np.clip(start * np.exp(np.clip(change, -0.8, 0.8)), *SIZE_LIMITS))
 
 
@@ -152,9 +152,9 @@ def _sample_path(rng: np.random.Generator, frames: int, speed_factor: float) -> 
     if kind == "still":
         return np.zeros((2, frames))
     if kind == "sway":
-        swing = np.sin(2 * np.pi * time / log_uniform(rng, 12, 60)) * rng.uniform(0.05, 0.7)
+        swing = np.sin(2 * np.pi * time / log_uniform(rng, 12.0, 60.0)) * rng.uniform(0.05, 0.7)
         return np.stack([np.cos(heading) * swing, np.sin(heading) * swing])
-    speed = log_uniform(rng, 0.004, 0.09)
+    speed = log_uniform(rng, 0.002, 0.09)
     if kind == "circle":
         angle = time * speed * rng.choice([-1, 1]) + rng.uniform(0, 2 * np.pi)
         radii = rng.uniform(0.4, 1.6) * np.array([1, rng.uniform(0.2, 1)])
@@ -175,7 +175,9 @@ def _advance(rng: np.random.Generator, heading: float, pace: Track, time: Track)
         pace = pace * np.linspace(rng.uniform(0, 1), rng.uniform(0.5, 2), frames)
     path = np.cumsum(np.stack([np.cos(headings) * pace, np.sin(headings) * pace]), 1)
     if kind == "hop":
-        path[1] -= rng.uniform(0.05, 0.5) * np.abs(np.sin(np.pi * time / log_uniform(rng, 8, 24)))
+        path[1] -= rng.uniform(0.05, 0.5) * np.abs(
+            np.sin(np.pi * time / log_uniform(rng, 8.0, 24.0))
+        )
     return path
 
 
@@ -184,22 +186,24 @@ def _sample_turns(
 ) -> tuple[Track, Track, Track]:
     """Return roll, yaw and pitch in radians: often small, now and then a full turn."""
     time = np.arange(frames) * speed_factor
+    calm = log_uniform(rng, 0.05, 1.0) if rng.random() < 0.4 else 1.0
     upright = rng.random() < 0.7
     roll = np.full(frames, rng.normal(0, 0.12) if upright else rng.uniform(-np.pi, np.pi))
     draw = rng.random()
     if draw < 0.1:
-        roll = roll + rng.normal(0, 0.07) * time
+        roll = roll + calm * rng.normal(0, 0.07) * time
     elif draw < 0.6:
-        roll = roll + log_uniform(rng, 0.01, 0.35) * wobble(rng, frames, rng.uniform(10, 40))
+        swing = log_uniform(rng, 0.01, 0.35) * calm
+        roll = roll + swing * wobble(rng, frames, rng.uniform(10, 40))
     yaw = np.full(frames, rng.normal(0, 0.4))
     draw = rng.random()
     if draw < 0.15:
-        yaw = yaw + rng.normal(0, 0.06) * time
+        yaw = yaw + calm * rng.normal(0, 0.06) * time
     elif draw < 0.45:
-        yaw = yaw + rng.uniform(0.1, 0.8) * wobble(rng, frames, rng.uniform(25, 60))
+        yaw = yaw + calm * rng.uniform(0.1, 0.8) * wobble(rng, frames, rng.uniform(25, 60))
     elif draw < 0.6:
-        yaw = yaw + rng.normal(0, 1.2) * _gate(rng, frames)
-    pitch = rng.normal(0, 0.25) + rng.uniform(0, 0.25) * wobble(rng, frames, 40)
+        yaw = yaw + calm * rng.normal(0, 1.2) * _gate(rng, frames)
+    pitch = rng.normal(0, 0.25) + calm * rng.uniform(0, 0.25) * wobble(rng, frames, 40.0)
     return roll, yaw, pitch
 
 

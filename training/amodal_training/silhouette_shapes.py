@@ -125,7 +125,7 @@ def read_library(path: Path) -> ShapeLibrary:
                 limb_packed=stored["limb_packed"],
                 limb_joints=stored["limb_joints"],
             )
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, EOFError) as error:
         raise DatasetError(f"{path}: not a shape library: {error}") from None
 
 
