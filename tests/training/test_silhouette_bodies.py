@@ -8,6 +8,7 @@ import pytest
 
 from amodal_training.silhouette_bodies import (
     Body,
+    Maker,
     ball,
     block,
     bone,
@@ -15,7 +16,7 @@ from amodal_training.silhouette_bodies import (
     place_points,
     project,
 )
-from amodal_training.silhouette_creatures import CREATURES, Maker
+from amodal_training.silhouette_creatures import CREATURES
 from amodal_training.silhouette_machines import MACHINES
 from amodal_training.silhouette_motion import PoseTrack, sample_gait
 

@@ -7,7 +7,7 @@ of the body; the camera looks along -z, and image rows run against y.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from amodal_model.masks import BoxedMask, box_mask, empty_mask
-from amodal_training.silhouette_motion import PoseTrack, Track
+from amodal_training.silhouette_motion import GaitTrack, PoseTrack, Track
 
 Points = Float64[np.ndarray, "P 3"]
 Triple = Sequence[float | int] | Float64[np.ndarray, " 3"]
@@ -69,6 +69,10 @@ def moved(points: Points, offset: Triple) -> Points:
     return np.asarray(points + np.asarray(offset))
 
 
+Maker = Callable[[np.random.Generator, GaitTrack], Body]
+"""Makes a body of random proportions that moves to a rhythm."""
+
+
 def ball(radii: Triple, centre: Triple = (0.0, 0.0, 0.0)) -> Points:
     """Return an ellipsoid's surface as 42 points."""
     return np.asarray(_DIRECTIONS * np.asarray(radii) + np.asarray(centre))
@@ -99,6 +103,14 @@ def ring_stack(low: float, high: float, width: float, axis: int = 1) -> Points:
     points[:16, others], points[16:, others] = circle * low, circle * high
     points[:16, axis], points[16:, axis] = -width / 2, width / 2
     return points
+
+
+def add_ring(body: Body, parent: int, at: Triple, radius: float, bar: float) -> None:
+    """Hang a ring about the z axis, of twelve bars, with a hole in it: wheel, handle."""
+    angles = np.linspace(0, 2 * np.pi, 13)
+    rim = np.stack([np.cos(angles), np.sin(angles), np.zeros(13)], 1) * radius
+    for start, stop in pairwise(rim):
+        body.add(bone(stop - start, bar, bar) + start, parent, at)
 
 
 def place_points(body: Body) -> tuple[np.ndarray, np.ndarray]:
