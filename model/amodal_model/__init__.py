@@ -1,1 +1,57 @@
-"""Amodal video segmentation: masks, geometry, the network and its engines, the stream step."""
+"""Amodal video segmentation: whole silhouettes of occluded objects, from visible masks.
+
+import amodal_model
+
+segmenter = amodal_model.load("shipped")
+state = segmenter.start(frame_size=(height, width))
+for visible in visible_masks:  # {track_id: amodal_model.box_mask(bool array)}
+    result, state = segmenter.step(None, visible, state)
+"""
+
+from pathlib import Path
+
+from amodal_model.clip import segment_clip
+from amodal_model.engine_onnx import OnnxEngine
+from amodal_model.errors import AmodalError
+from amodal_model.masks import BoxedMask, box_mask
+from amodal_model.model_files import find_model
+from amodal_model.results import FrameResult, ObjectResult
+from amodal_model.stream import AmodalSegmenter, StreamConfig, StreamState
+
+__all__ = [
+    "AmodalError",
+    "AmodalSegmenter",
+    "BoxedMask",
+    "FrameResult",
+    "ObjectResult",
+    "StreamConfig",
+    "StreamState",
+    "box_mask",
+    "load",
+    "segment_clip",
+]
+
+
+def load(
+    model: str | Path = "shipped",
+    *,
+    provider: str = "auto",
+    require_gpu: bool = False,
+    threads: int = 1,
+    config: StreamConfig | None = None,
+) -> AmodalSegmenter:
+    """Return a segmenter that runs a model with ONNX Runtime.
+
+    Args:
+        model: ``shipped``, or a folder that training or export wrote.
+        provider: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
+        require_gpu: fail where the GPU does not really run.
+        threads: CPU threads of one step.
+        config: how objects are kept and reported.
+
+    Raises:
+        ModelError: no such model, or a provider that is not available.
+        MissingExtraError: onnxruntime is not installed.
+    """
+    engine = OnnxEngine(find_model(model), provider, require_gpu=require_gpu, threads=threads)
+    return AmodalSegmenter(engine, config)

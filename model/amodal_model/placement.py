@@ -87,7 +87,9 @@ def register(
     smooth_own = _blur(own) / np.maximum(_blur(unblocked), 0.04)
     for _ in range(_REFINEMENTS):
         placed = _resample(smooth_own, unblocked, shift, log_scale)
-        step, variance = _refine(smooth_silhouette, known, placed, (shift, log_scale, prior_variance), config)
+        step, variance = _refine(
+            smooth_silhouette, known, placed, (shift, log_scale, prior_variance), config
+        )
         shift = shift + step[:, :2]
         limit = config.max_log_scale
         log_scale = np.clip(log_scale + step[:, 2], -limit, limit).astype(np.float32)

@@ -1,0 +1,98 @@
+"""Offline mode: both directions of time, fused.
+
+What a frame hides may show only later. Clips are worked through in windows: forward with one
+state, backward from some frames beyond the window's end with a fresh one. So memory stays flat
+however long the clip is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+
+import numpy as np
+from jaxtyping import Float32
+
+from amodal_model.masks import Box, BoxedMask, enclose_boxes, intersect_boxes
+from amodal_model.results import FrameResult
+from amodal_model.stream import AmodalSegmenter, Estimate, Silhouette, StreamState, compose, paste
+
+WINDOW_FRAMES = 96
+"""Frames that are worked through at once."""
+AHEAD_FRAMES = 48
+"""Frames beyond them that the backward direction comes from."""
+
+Visible = Mapping[int, BoxedMask]
+
+
+def segment_offline(
+    segmenter: AmodalSegmenter,
+    visible_frames: Iterable[Visible],
+    frame_size: tuple[int, int],
+) -> Iterator[FrameResult]:
+    """Yield the results of a clip's frames, each from what was seen before and after it.
+
+    Args:
+        segmenter: its engine serves both directions.
+        visible_frames: visible masks of each frame by track id; read ahead by 144 frames.
+        frame_size: ``(height, width)``, pixels.
+    """
+    source = iter(visible_frames)
+    state = segmenter.start(frame_size)
+    pending = list(islice(source, WINDOW_FRAMES + AHEAD_FRAMES))
+    while pending:
+        window = pending[:WINDOW_FRAMES]
+        forward, states = _run(segmenter, window, state)
+        backward, _ = _run(segmenter, pending[::-1], segmenter.start(frame_size))
+        backward = backward[::-1][: len(window)]
+        state = states[-1]
+        for before, after, then in zip(forward, backward, states, strict=True):
+            fused = [
+                _fuse(entry, after.get(entry.track_id), frame_size) for entry in before.values()
+            ]
+            yield compose(fused, then.lost_ids, frame_size, segmenter.config.least_overlap)
+        pending = pending[WINDOW_FRAMES:] + list(islice(source, WINDOW_FRAMES))
+
+
+def _run(
+    segmenter: AmodalSegmenter, frames: list[Visible], state: StreamState
+) -> tuple[list[dict[int, Estimate]], list[StreamState]]:
+    """Return the estimates of frames in the order given, and which objects were lost at each."""
+    estimates, states = [], []
+    for visible in frames:
+        found, state = segmenter.advance(visible, state)
+        estimates.append({entry.track_id: entry for entry in found})
+        states.append(state)
+    return estimates, states
+
+
+def _fuse(forward: Estimate, backward: Estimate | None, frame_size: tuple[int, int]) -> Silhouette:
+    """Return one silhouette of the two directions', the more confident one weighing more."""
+    first = paste(forward, frame_size)
+    if backward is None:
+        return first
+    second = paste(backward, frame_size)
+    weights = np.array([first.confidence[1], second.confidence[1]], np.float64) ** 2 + 1e-6
+    share = float(weights[1] / weights.sum())
+    box = enclose_boxes(first.bbox_xyxy, second.bbox_xyxy)
+    logits = (1 - share) * _spread(first, box) + share * _spread(second, box)
+    confidence = tuple(
+        (1 - share) * a + share * b
+        for a, b in zip(first.confidence, second.confidence, strict=True)
+    )
+    return Silhouette(
+        first.track_id,
+        first.visible,
+        box,
+        logits.astype(np.float32),
+        (confidence[0], confidence[1]),
+    )
+
+
+def _spread(entry: Silhouette, box: Box) -> Float32[np.ndarray, "h w"]:
+    """Return the logits over a larger box, bounded so that one direction cannot shout."""
+    spread = np.full((box[3] - box[1], box[2] - box[0]), -10.0, np.float32)
+    x0, y0, x1, y1 = intersect_boxes(box, entry.bbox_xyxy)
+    if x1 > x0 and y1 > y0:
+        spread[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]] = entry.logits
+    return np.clip(spread, -6.0, 6.0)
