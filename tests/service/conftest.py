@@ -55,7 +55,7 @@ def given_of(result: FrameResult) -> dict[int, Rle]:
 def write_frames(folder: Path, count: int = LENGTH, size: tuple[int, int] = SIZE) -> Path:
     folder.mkdir(parents=True)
     for index in range(count):
-        image = np.full((*size, 3), 60 + 10 * index, np.uint8)
+        image = np.full((*size, 3), 60 + index % 150, np.uint8)
         cv2.imwrite(str(folder / f"{index:05d}.png"), image)
     return folder
 
