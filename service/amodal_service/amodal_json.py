@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TextIO
 
 from amodal_model.youtube_vis import MaskFile, Tracklet, video_json
 from amodal_service.journal import Journal
-from amodal_service.records import Record
+from amodal_service.records import Record, compact_json
 from amodal_service.sources import ClipSource
 
 LISTS = {
@@ -88,7 +88,7 @@ def _split_by_track(records: Iterable[Record], scratch: Path) -> None:
     waiting: dict[int, list[str]] = defaultdict(list)
     for number, record in enumerate(records, start=1):
         for each in record["objects"]:
-            line = json.dumps([record["frame_index"], each], separators=(",", ":"))
+            line = compact_json([record["frame_index"], each])
             waiting[each["track_id"]].append(line + "\n")
         if number % _BLOCK == 0:
             _append(scratch, waiting)
@@ -134,4 +134,4 @@ def _write_list(out: TextIO, values: Iterable[Any]) -> None:
 
 
 def _texts(values: Iterable[Any]) -> Iterator[str]:
-    return (json.dumps(value, separators=(",", ":")) for value in values)
+    return (compact_json(value) for value in values)

@@ -48,7 +48,7 @@ from amodal_model.youtube_vis import VideoEntry, bbox_xywh
 from amodal_service.amodal_json import DEFAULT_CATEGORIES, Segmented
 from amodal_service.depth_order import depth_ranks, occlusion_groups
 from amodal_service.palette_masks import write_davis
-from amodal_service.records import Record
+from amodal_service.records import Record, compact_json
 
 
 class Export(NamedTuple):
@@ -76,7 +76,7 @@ def write_coco_rle(path: Path, export: Export) -> None:
     with path.open("w", encoding="utf-8") as out:
         for clip in export.clips:
             for record in clip.journal.records():
-                out.write(json.dumps(record, separators=(",", ":")) + "\n")
+                out.write(compact_json(record) + "\n")
 
 
 def write_cocoa(path: Path, export: Export) -> None:
@@ -285,7 +285,7 @@ def _write_sections(path: Path, **sections: Iterable[Any] | None) -> None:
                 continue
             out.write("[")
             for place, value in enumerate(values):
-                out.write(("," if place else "") + json.dumps(value, separators=(",", ":")))
+                out.write(("," if place else "") + compact_json(value))
             out.write("]")
         out.write("}")
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from amodal_service.records import Record
+from amodal_service.records import Record, compact_json
 
 CHUNK_FRAMES = 64
 
@@ -62,7 +62,7 @@ class Journal:
 
     def append(self, record: Record, *, overlap_pixels: int = 0) -> None:
         """Add a frame; it counts from the next `save` on."""
-        self._pending.append(json.dumps(record, separators=(",", ":")) + "\n")
+        self._pending.append(compact_json(record) + "\n")
         now = self.checkpoint
         self.checkpoint = replace(
             now,

@@ -12,6 +12,7 @@ is the line of the ``coco-rle`` format and of the journal: everything else is ma
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,9 @@ from amodal_model.results import FrameResult, ObjectResult
 from amodal_model.youtube_vis import VideoEntry, bbox_xywh
 
 Record = dict[str, Any]
+
+compact_json = json.JSONEncoder(separators=(",", ":")).encode
+"""Encodes a value without blanks; made once, because making an encoder costs more than using it."""
 
 _DIGITS = 6
 
