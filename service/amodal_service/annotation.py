@@ -54,6 +54,8 @@ def annotate(options: AnnotateOptions, reporter: Reporter) -> Path:
     """
     _check_formats(options.formats)
     sources = find_sources(options.video, options.visible, reporter.line)
+    if options.output.resolve() == options.video.resolve():
+        raise InputError(f"{options.output}: is the input; results would overwrite files of it")
     if "davis" in options.formats:
         for source in sources.clips:
             check_labels(source)

@@ -199,6 +199,24 @@ def test_a_dataset_gives_one_file_of_masks_and_a_folder_a_clip(
     assert again.code == 0  # over an existing output
 
 
+def test_a_dataset_is_not_overwritten_by_its_own_results(
+    amodal: Callable[..., Ran], dataset: Path
+) -> None:
+    (dataset / "amodal.json").write_text("the truth")
+    ran = amodal("annotate", dataset, "--output", dataset)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "is the input" in ran.err
+    assert (dataset / "amodal.json").read_text() == "the truth"
+
+
+def test_odd_file_names_are_files(
+    amodal: Callable[..., Ran], scene: MakeScene, tmp_path: Path
+) -> None:
+    made = scene("http:%03d é.mp4", count=2)
+    assert _annotate(amodal, made, tmp_path / "out").code == 0
+    assert _content(tmp_path / "out")["videos"][0]["file_name"] == "http:%03d é.mp4"
+
+
 def test_many_objects_in_a_frame_are_annotated(
     amodal: Callable[..., Ran], scene: MakeScene, tmp_path: Path
 ) -> None:
