@@ -16,10 +16,11 @@ from amodal_model.errors import DatasetError, LimitError
 from amodal_model.masks import box_mask, encode_rle
 from amodal_model.youtube_vis import MaskFile, Tracklet, VideoEntry, mask_file_json
 from amodal_service.annotation import WORK_FOLDER, AnnotateOptions, annotate
-from amodal_service.journal import CHUNK_FRAMES
 from amodal_service.progress import Advance, Reporter
 
-LENGTH = CHUNK_FRAMES + 16
+CHUNK_FRAMES = 8
+"""Frames between checkpoints here: few, so that short clips have several."""
+LENGTH = CHUNK_FRAMES + 6
 SIZE = (48, 64)
 
 
@@ -45,7 +46,7 @@ class _Stopping(Reporter):
 def _masks(moved: int = 0, length: int = LENGTH) -> MaskFile:
     """Return the masks of a block that drifts to the right under a bar."""
     tracks = []
-    for track_id, speed in ((1, 0.4), (2, 0.0)):
+    for track_id, speed in ((1, 1.6), (2, 0.0)):
         rles = []
         for index in range(length):
             mask = np.zeros(SIZE, bool)
@@ -63,7 +64,10 @@ def _save(masks: MaskFile, path: Path) -> None:
 
 
 @pytest.fixture
-def options(tmp_path: Path, frames: Callable[..., Path]) -> AnnotateOptions:
+def options(
+    tmp_path: Path, frames: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> AnnotateOptions:
+    monkeypatch.setattr("amodal_service.journal.CHUNK_FRAMES", CHUNK_FRAMES)
     frames(tmp_path / "clip", LENGTH)
     _save(_masks(), tmp_path / "visible.json")
     return AnnotateOptions(tmp_path / "clip", tmp_path / "out", tmp_path / "visible.json")
@@ -89,7 +93,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
 ) -> None:
     options = replace(options, mode=mode)
     whole, _ = _finish(replace(options, output=tmp_path / "whole"))
-    _interrupt(options, CHUNK_FRAMES + 5)
+    _interrupt(options, CHUNK_FRAMES + 2)
     assert [p.name for p in options.output.iterdir()] == [WORK_FOLDER]
     resumed, said = _finish(options)
     assert resumed == whole
@@ -109,7 +113,7 @@ def test_a_run_stopped_while_drawing_does_not_segment_again(
 
 
 def test_other_inputs_start_afresh_with_one_line(options: AnnotateOptions, tmp_path: Path) -> None:
-    _interrupt(options, CHUNK_FRAMES + 5)
+    _interrupt(options, CHUNK_FRAMES + 2)
     _save(_masks(moved=4), tmp_path / "visible.json")
     resumed, said = _finish(options)
     assert said == "the interrupted run had other inputs or options: starting afresh\n"
@@ -137,7 +141,7 @@ def test_a_failing_run_keeps_what_was_in_the_output(
 def test_too_many_objects_for_a_palette_are_refused_before_any_work(
     options: AnnotateOptions, tmp_path: Path
 ) -> None:
-    masks = _masks()
+    masks = _masks(length=1)
     many = tuple(replace(masks.tracklets[0], track_id=number) for number in range(256))
     _save(replace(masks, tracklets=many), tmp_path / "visible.json")
     with pytest.raises(LimitError, match="256 objects, a palette PNG holds 255"):
