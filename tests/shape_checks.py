@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from beartype import beartype
+from beartype import BeartypeConf, beartype
 from beartype.roar import BeartypeDecorHintException
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+CONF = BeartypeConf(is_pep484_tower=True)
+"""An int is a float, as mypy has it."""
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -17,6 +20,6 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     that is not checkable at run time (`Engine`).
     """
     try:
-        return beartype(function)
+        return beartype(conf=CONF)(function)
     except BeartypeDecorHintException:
         return function
