@@ -22,7 +22,7 @@ KNOWN_FADE = 0.97
 AVERAGE_RATE = 0.15
 KEYFRAME_FADE = 0.995
 EVIDENCE_LOGIT = 3.0
-VISIBLE_LOGIT = 6.0
+BACKGROUND_LOGIT = 6.0
 
 
 class NetworkConfig(NamedTuple):
@@ -193,12 +193,13 @@ def condition_scalars(
 def evidence_logits(
     crop: Float[Tensor, "N 3 S S"], maps: Float[Tensor, "N 4 S S"]
 ) -> Float[Tensor, "N S S"]:
-    """Return what is known without learning: the visible, else the remembered, label.
+    """Return what is known without learning: the remembered label of what cannot be seen.
 
-    Only pixels under other objects or outside the image can hold a hidden part.
+    Only pixels under other objects or outside the image can hold a hidden part. The visible part
+    is left at 0: it is united with the silhouette at full resolution, and a contour resampled
+    from the crop would spill over it.
     """
-    own = crop[:, 0]
     covered = (crop[:, 1] + crop[:, 2]).clamp(max=1)
+    background = (1 - covered - crop[:, 0]).clamp(min=0)
     guess = EVIDENCE_LOGIT * (2 * maps[:, 0] - 1) * maps[:, 1].clamp(min=0.3)
-    open_logit = covered * guess - (1 - covered) * VISIBLE_LOGIT
-    return own * VISIBLE_LOGIT + (1 - own) * open_logit
+    return covered * guess - background * BACKGROUND_LOGIT

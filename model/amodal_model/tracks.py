@@ -35,10 +35,10 @@ class MotionConfig(NamedTuple):
         window_ratio: side of a new window over the larger side of the object's box.
     """
 
-    process_variance: float = 2.0
+    process_variance: float = 1.5
     speed_share: float = 0.3
-    velocity_gain: float = 0.5
-    velocity_fade: float = 0.97
+    velocity_gain: float = 0.12
+    velocity_fade: float = 0.99
     window_ratio: float = 2.0
 
 

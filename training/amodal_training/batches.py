@@ -20,8 +20,8 @@ from amodal_training.sequences import MaskSequence, SequenceSource, flip
 from amodal_training.silhouette_shapes import ShapeLibrary
 from amodal_training.silhouettes import silhouette_tracklet
 
-KEPT_PLAIN = 0.35
-"""Share of the frames with nothing known hidden that is learned from."""
+KEPT_PLAIN = 0.15
+"""Share of the frames without an occluder near that is learned from."""
 
 
 class SilhouetteSource:
@@ -105,9 +105,13 @@ def draw_batch(
 
 
 def thin_out(rng: np.random.Generator, batch: Batch) -> Batch:
-    """Return the batch with fewer of the frames in which nothing known is hidden."""
-    open_answer = (batch.answer > 127) & (batch.unknown < 128) & (batch.crop[:, 0] < 128)
-    is_hidden = open_answer.sum((1, 2)) >= 12
-    kept = is_hidden | (rng.random(len(is_hidden)) < KEPT_PLAIN)
-    return Batch(*(field[kept] for field in batch))
+    """Return the batch with fewer of the frames in which nothing lies over or beside the target.
 
+    Frames with an occluder near, but nothing hidden, are all kept: they teach restraint.
+    """
+    is_known = batch.unknown < 128
+    near = (batch.crop[:, 1] > 127) & is_known
+    is_open_answer = (batch.answer > 127) & is_known & (batch.crop[:, 0] < 128)
+    matters = (near.sum((1, 2)) >= 40) | (is_open_answer.sum((1, 2)) >= 12)
+    kept = matters | (rng.random(len(matters)) < KEPT_PLAIN)
+    return Batch(*(field[kept] for field in batch))

@@ -84,6 +84,19 @@ def hidden_iou_loss(logits: Float[Tensor, "M S S"], target: Target) -> Float[Ten
     return ((1 - both / either.clamp(min=1)) * counts).sum() / counts.sum().clamp(min=1)
 
 
+def whole_iou_loss(logits: Float[Tensor, "M S S"], target: Target) -> Float[Tensor, ""]:
+    """Return 1 - soft IoU of the whole silhouette over what is known, a mean over all objects.
+
+    Where nothing is hidden, this is what growing costs.
+    """
+    known = target.open + target.own
+    predicted = target.own + logits.sigmoid() * target.open
+    answer = target.answer * known
+    both = (predicted * answer).sum((1, 2))
+    either = (predicted + answer - predicted * answer).sum((1, 2))
+    return (1 - both / either.clamp(min=1)).mean()
+
+
 def has_hidden_part(target: Target) -> Tensor:
     """Return which objects have a known hidden part that evaluation would count, (M,) bool."""
     hidden = (target.answer * target.open).sum((1, 2))

@@ -34,7 +34,7 @@ class PasteConfig(NamedTuple):
 
     none_share: float = 0.08
     second_share: float = 0.4
-    behind_share: float = 0.3
+    behind_share: float = 0.35
     full_share: float = 0.25
     unseen_share: float = 0.04
     plain_share: float = 0.35
@@ -233,9 +233,7 @@ def _disturb(
     return visible, covered & ~visible & 1
 
 
-def _jitter(
-    rng: np.random.Generator, mask: UInt8[np.ndarray, "H W"]
-) -> UInt8[np.ndarray, "H W"]:
+def _jitter(rng: np.random.Generator, mask: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     """Return a mask whose contour is moved by up to two pixels."""
     kind = rng.integers(5)
     if kind < 2:

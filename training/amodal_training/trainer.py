@@ -31,6 +31,7 @@ from amodal_training.losses import (
     make_target,
     measured_iou,
     silhouette_loss,
+    whole_iou_loss,
 )
 from amodal_training.occluders import PasteConfig
 from amodal_training.rollout import Batch
@@ -52,7 +53,7 @@ class TrainConfig(NamedTuple):
     """
 
     steps: int = 3000
-    sequences: int = 24
+    sequences: int = 12
     frames: int = 24
     learning_rate: float = 2e-3
     seed: int = 0
@@ -69,6 +70,9 @@ class Progress(NamedTuple):
     loss: float
 
 
+LOSS_TERMS = ("silhouette", "hidden_iou", "whole_iou", "confidence")
+MICRO_BATCH = 128
+"""Crops that go through the network at once; more only costs memory."""
 WARM_UP_STEPS = 60
 AVERAGE_DECAY = 0.998
 WEIGHT_DECAY = 0.02
@@ -129,16 +133,20 @@ def train_network(
     for step, batch in enumerate(loader, first):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * rate_share(step, config.steps)
-        terms = batch_losses(model, batch, fabric.device)
-        loss = sum(terms.values(), torch.zeros((), device=fabric.device))
         fabric_optimizer.zero_grad()
-        fabric.backward(loss)
+        terms = dict.fromkeys(LOSS_TERMS, 0.0)
+        for part in split(batch):
+            share = len(part.crop) / len(batch.crop)
+            part_terms = batch_losses(model, part, fabric.device)
+            fabric.backward(torch.stack(list(part_terms.values())).sum() * share)
+            for name, term in part_terms.items():
+                terms[name] += share * float(term.detach())
         fabric.clip_gradients(model, fabric_optimizer, max_norm=1.0)
         fabric_optimizer.step()
         follow_average(average, network, step)
         for name, term in terms.items():
-            log.add_scalar(f"loss/{name}", float(term), step)
-        watch(Progress(step + 1, config.steps, float(loss.detach())))
+            log.add_scalar(f"loss/{name}", term, step)
+        watch(Progress(step + 1, config.steps, sum(terms.values())))
         is_over = time.monotonic() > deadline
         if is_over or step + 1 == config.steps or time.monotonic() > saved + config.save_every_s:
             _save(run, (network, average, optimizer), network_config, config, step + 1)
@@ -155,6 +163,12 @@ def rate_share(step: int, steps: int) -> float:
     return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2)
 
 
+def split(batch: Batch) -> list[Batch]:
+    """Return the batch in parts of at most `MICRO_BATCH` crops."""
+    starts = range(0, len(batch.crop), MICRO_BATCH)
+    return [Batch(*(field[start : start + MICRO_BATCH] for field in batch)) for start in starts]
+
+
 def batch_losses(model: Any, batch: Batch, device: torch.device) -> dict[str, Tensor]:
     """Return the loss terms of a batch."""
     crop, context, memory, answer, unknown = to_tensors(batch, device)
@@ -164,6 +178,7 @@ def batch_losses(model: Any, batch: Batch, device: torch.device) -> dict[str, Te
     return {
         "silhouette": silhouette_loss(logits, target),
         "hidden_iou": hidden_iou_loss(logits, target),
+        "whole_iou": 2 * whole_iou_loss(logits, target),
         "confidence": 0.1 * confidence_loss(confidence, logits, target),
     }
 
@@ -180,7 +195,13 @@ def to_tensors(
         return torch.as_tensor(array).to(device)
 
     memory = MemoryState(image(batch.maps), plain(batch.scalars))
-    return image(batch.crop), plain(batch.context), memory, image(batch.answer), image(batch.unknown)
+    return (
+        image(batch.crop),
+        plain(batch.context),
+        memory,
+        image(batch.answer),
+        image(batch.unknown),
+    )
 
 
 @torch.no_grad()
