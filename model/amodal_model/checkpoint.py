@@ -17,7 +17,7 @@ WEIGHTS_NAME = "weights.npz"
 def save_weights(network: AmodalNetwork, folder: Path) -> None:
     """Write the weights of a network as ``weights.npz``."""
     arrays = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
-    np.savez(folder / WEIGHTS_NAME, **arrays)  # type: ignore[arg-type]  # names are keywords
+    np.savez(folder / WEIGHTS_NAME, **arrays)
 
 
 def load_network(folder: ModelFolder) -> AmodalNetwork:

@@ -7,7 +7,7 @@ than the network that completes them. Boxes are half-open, ``bbox_xyxy = (x0, y0
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from jaxtyping import Bool
@@ -148,7 +148,7 @@ def decode_rle(rle: Rle) -> BoxedMask:
         InputError: the runs do not fill the stated size, or are not runs at all.
     """
     height, width = _rle_size(rle)
-    counts = rle.get("counts")
+    counts: Any = rle.get("counts")
     if not isinstance(counts, str) or not counts.isascii():
         raise InputError(f"RLE counts must be an ASCII string, got {type(counts).__name__}")
     _check_runs(counts, height * width)
@@ -159,7 +159,7 @@ def decode_rle(rle: Rle) -> BoxedMask:
         raise InputError(f"RLE cannot be decoded: {error}") from None
 
 
-def _rle_size(rle: Rle) -> tuple[int, int]:
+def _rle_size(rle: Any) -> tuple[int, int]:
     size = rle.get("size") if isinstance(rle, dict) else None
     if (
         not isinstance(size, list)

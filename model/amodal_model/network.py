@@ -67,7 +67,7 @@ def remember(inputs: StepInputs[Tensor], memory: MemoryState[Tensor]) -> Remembe
     """Move the memory into the present windows and write what is visible into it."""
     own, blocked = inputs.crop[:, :1], inputs.crop[:, 1:2] + inputs.crop[:, 2:3]
     gap = inputs.context[:, 1]
-    latest, known, average, keyframe = resample(memory.maps, inputs.theta).split(1, 1)
+    latest, known, average, keyframe = torch.split(resample(memory.maps, inputs.theta), 1, 1)
     seen = torch.maximum(1 - dilate(blocked).clamp(max=1), own)
     rate = torch.where(known > 0, AVERAGE_RATE, 1.0) * seen
     average = average + rate * (own - average)
@@ -142,8 +142,8 @@ class AmodalNetwork(nn.Module):
         self.up_middle, self.refine_middle = _upward(coarse, middle), Block(middle)
         self.up_fine, self.refine_fine = _upward(middle, fine), Block(fine)
         self.residual = nn.Conv2d(fine, 16, 3, padding=1)
-        nn.init.zeros_(self.residual.weight)
-        nn.init.zeros_(self.residual.bias)
+        for parameter in self.residual.parameters():
+            nn.init.zeros_(parameter)
         self.confidence = nn.Sequential(nn.Linear(coarse, 32), nn.ReLU(), nn.Linear(32, 2))
 
     def forward(

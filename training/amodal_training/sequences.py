@@ -44,30 +44,32 @@ class SequenceSource(Protocol):
         ...
 
 
+HELD_OUT = 10
+"""Every so-manyth video is held out for selection; of fewer videos, that share of the frames."""
+
+
 class DatasetSource:
     """Tracklets of a dataset's ``visible.json``, played at several speeds and both ways.
 
     Args:
         visible: path of the mask file.
-        holds_out: every ``n``-th video is kept for selection and left out here; with
-            ``is_selection`` only those are given.
-        is_selection: give the held-out videos instead.
+        is_selection: give what is held out for selection, instead of what is learned from.
 
     Raises:
         DatasetError: no tracklet is long and large enough to learn from.
     """
 
-    def __init__(self, visible: Path, holds_out: int = 10, is_selection: bool = False) -> None:
+    def __init__(self, visible: Path, *, is_selection: bool = False) -> None:
         masks = read_mask_file(visible)
-        videos = [v for i, v in enumerate(masks.videos) if (i % holds_out == 1) == is_selection]
-        self._sizes = {video.video_id: video.frame_size for video in videos}
-        self._tracks: dict[int, list[list[BoxedMask | None]]] = {
-            video.video_id: [
-                [track.mask(index) for index in range(video.length)]
+        self._sizes: dict[int, tuple[int, int]] = {}
+        self._tracks: dict[int, list[list[BoxedMask | None]]] = {}
+        for index, video in enumerate(masks.videos):
+            frames = held_out(index, len(masks.videos), video.length, is_selection=is_selection)
+            self._sizes[video.video_id] = video.frame_size
+            self._tracks[video.video_id] = [
+                [track.mask(frame) for frame in frames]
                 for track in masks.tracklets_of(video.video_id)
             ]
-            for video in videos
-        }
         self._index = [
             (video_id, row)
             for video_id, tracks in self._tracks.items()
@@ -77,7 +79,7 @@ class DatasetSource:
         if not self._index:
             raise DatasetError(
                 f"{visible}: no tracklet of 8 frames and {MIN_AREA} pixels in "
-                f"{len(videos)} {'held-out ' if is_selection else ''}videos"
+                f"{len(masks.videos)} videos"
             )
 
     def __len__(self) -> int:
@@ -104,6 +106,14 @@ class DatasetSource:
                 x0, y0, x1, y1 = mask.bbox_xyxy
                 covered[y0:y1, x0:x1] |= mask.pixels
         return covered
+
+
+def held_out(index: int, videos: int, length: int, *, is_selection: bool) -> range:
+    """Return the frames of a video that are held out for selection, or those that are not."""
+    if videos >= HELD_OUT:
+        return range(length if (index % HELD_OUT == 1) == is_selection else 0)
+    first = length - max(length // HELD_OUT, min(12, length // 2))
+    return range(first, length) if is_selection else range(first)
 
 
 def _pick_frames(rng: np.random.Generator, length: int, frames: int) -> list[int]:
@@ -140,7 +150,7 @@ def centers_and_size(sequence: MaskSequence) -> tuple[np.ndarray, float]:
         ValueError: the target is visible in no frame.
     """
     seen = [i for i, mask in enumerate(sequence.target) if mask is not None]
-    boxes = np.array([sequence.target[i].bbox_xyxy for i in seen], float)  # type: ignore[union-attr]
+    boxes = np.array([sequence.target[i].bbox_xyxy for i in seen], np.float64)  # type: ignore[union-attr]
     frames = np.arange(len(sequence.target))
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     center = np.stack([np.interp(frames, seen, middle[:, axis]) for axis in range(2)], 1)
