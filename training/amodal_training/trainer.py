@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from amodal_model.errors import InputError
 from amodal_model.memory import MemoryState
-from amodal_model.network import AmodalNetwork, NetworkConfig, evidence_logits
+from amodal_model.network import AmodalNetwork, evidence_logits
 from amodal_training.batches import StepBatches, draw_batch
 from amodal_training.losses import (
     confidence_loss,
@@ -50,6 +50,9 @@ class TrainConfig(NamedTuple):
         precision: of Lightning Fabric: ``32-true`` or ``bf16-mixed``.
         workers: processes that draw batches; 0 draws them in the loop.
         save_every_s: seconds between checkpoints.
+        budget_s: seconds of training, over all sessions of the run, after which it is over; the
+            learning rate then falls with time instead of steps.
+        paste: how occluders are pasted.
     """
 
     steps: int = 3000
@@ -60,13 +63,15 @@ class TrainConfig(NamedTuple):
     precision: str = "bf16-mixed"
     workers: int = 1
     save_every_s: float = 120.0
+    budget_s: float = math.inf
+    paste: PasteConfig = PasteConfig()
 
 
 class Progress(NamedTuple):
-    """What a step tells whoever watches."""
+    """What a step tells whoever watches: steps done, share of the run that is over, loss."""
 
     step: int
-    steps: int
+    share: float
     loss: float
 
 
@@ -81,12 +86,9 @@ WEIGHT_DECAY = 0.02
 def train_network(
     run: Path,
     source: SequenceSource,
-    network_config: NetworkConfig,
+    network: AmodalNetwork,
     config: TrainConfig,
     *,
-    paste: PasteConfig | None = None,
-    start: AmodalNetwork | None = None,
-    deadline: float = math.inf,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> AmodalNetwork:
     """Train in folder ``run``, going on from its checkpoint where there is one.
@@ -94,11 +96,8 @@ def train_network(
     Args:
         run: folder of the run.
         source: targets and occluders.
-        network_config: size of the network.
+        network: weights to begin with; changed in place.
         config: the run's settings; a checkpoint of other settings is refused.
-        paste: how occluders are pasted.
-        start: weights to begin with; random ones by default.
-        deadline: `time.monotonic` moment at which to stop, with a checkpoint.
         watch: called after every step.
 
     Returns:
@@ -109,58 +108,73 @@ def train_network(
     """
     torch.manual_seed(config.seed)
     fabric = Fabric(accelerator="auto", devices=1, precision=config.precision)  # type: ignore[arg-type]
-    network = start if start is not None else AmodalNetwork(network_config)
     average = copy.deepcopy(network).requires_grad_(requires_grad=False)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=WEIGHT_DECAY
     )
-    first = _restore(run, (network, average, optimizer), network_config, config)
-    batches = StepBatches(
-        source, paste or PasteConfig(), (config.sequences, config.frames), config.seed, config.steps
-    )
-    loader = DataLoader(
-        Subset(batches, range(first, config.steps)),
-        batch_size=None,
-        num_workers=config.workers,
-        prefetch_factor=2 if config.workers else None,
-    )
+    trained = (network, average, optimizer)
+    first, spent_s = _restore(run, trained, config)
     model, fabric_optimizer = fabric.setup(network, optimizer)
     model.mark_forward_method("complete")
-    average = average.to(fabric.device)
+    average.to(fabric.device)
     model.train()
     log = SummaryWriter(run / "logs")
-    saved = time.monotonic()
-    for step, batch in enumerate(loader, first):
+    began = saved = time.monotonic()
+    for step, batch in enumerate(_load_batches(source, config, first), first):
+        now = time.monotonic()
+        share = max(step / config.steps, (spent_s + now - began) / config.budget_s)
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * rate_share(step, config.steps)
+            group["lr"] = config.learning_rate * rate_share(step, share)
         fabric_optimizer.zero_grad()
-        terms = dict.fromkeys(LOSS_TERMS, 0.0)
-        for part in split(batch):
-            share = len(part.crop) / len(batch.crop)
-            part_terms = batch_losses(model, part, fabric.device)
-            fabric.backward(torch.stack(list(part_terms.values())).sum() * share)
-            for name, term in part_terms.items():
-                terms[name] += share * float(term.detach())
+        terms = _backward(fabric, model, batch)
         fabric.clip_gradients(model, fabric_optimizer, max_norm=1.0)
         fabric_optimizer.step()
         follow_average(average, network, step)
         for name, term in terms.items():
             log.add_scalar(f"loss/{name}", term, step)
-        watch(Progress(step + 1, config.steps, sum(terms.values())))
-        is_over = time.monotonic() > deadline
-        if is_over or step + 1 == config.steps or time.monotonic() > saved + config.save_every_s:
-            _save(run, (network, average, optimizer), network_config, config, step + 1)
-            saved = time.monotonic()
+        is_over = share >= 1 or step + 1 == config.steps
+        if is_over or now > saved + config.save_every_s:
+            _save(run, trained, config, (step + 1, spent_s + now - began))
+            saved = now
+        watch(Progress(step + 1, share, sum(terms.values())))
         if is_over:
             break
     log.close()
     return average.eval()
 
 
-def rate_share(step: int, steps: int) -> float:
-    """Return the learning rate's share of its peak: linear warm-up, then cosine to 1 %."""
-    warm = min((step + 1) / min(WARM_UP_STEPS, max(steps // 4, 1)), 1.0)
-    return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2)
+def _load_batches(source: SequenceSource, config: TrainConfig, first: int) -> Iterable[Batch]:
+    shape = (config.sequences, config.frames)
+    batches = StepBatches(source, config.paste, shape, config.seed, config.steps)
+    return DataLoader(
+        Subset(batches, range(first, config.steps)),
+        batch_size=None,
+        num_workers=config.workers,
+        prefetch_factor=2 if config.workers else None,
+    )
+
+
+def _backward(fabric: Fabric, model: Any, batch: Batch) -> dict[str, float]:
+    """Add a batch's gradients, part by part, and return its loss terms."""
+    terms = dict.fromkeys(LOSS_TERMS, 0.0)
+    for part in split(batch):
+        share = len(part.crop) / len(batch.crop)
+        part_terms = batch_losses(model, part, fabric.device)
+        fabric.backward(torch.stack(list(part_terms.values())).sum() * share)
+        for name, term in part_terms.items():
+            terms[name] += share * float(term.detach())
+    return terms
+
+
+def rate_share(step: int, share: float) -> float:
+    """Return the learning rate's share of its peak: linear warm-up, then cosine to 1 %.
+
+    Args:
+        step: steps done.
+        share: how much of the run is over, in [0, 1].
+    """
+    warm = min((step + 1) / WARM_UP_STEPS, 1.0)
+    return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * min(share, 1.0))) / 2)
 
 
 def split(batch: Batch) -> list[Batch]:
@@ -210,28 +224,28 @@ def follow_average(average: AmodalNetwork, network: AmodalNetwork, step: int) ->
     decay = min(AVERAGE_DECAY, (step + 1) / (step + 10))
     for mean, value in zip(average.parameters(), network.parameters(), strict=True):
         mean.lerp_(value, 1 - decay)
-    for mean, value in zip(average.buffers(), network.buffers(), strict=True):
-        mean.copy_(value)
+    for mean_buffer, buffer in zip(average.buffers(), network.buffers(), strict=True):
+        mean_buffer.copy_(buffer)
 
 
 Trained = tuple[AmodalNetwork, AmodalNetwork, torch.optim.Optimizer]
 
 
-def _settings(network_config: NetworkConfig, config: TrainConfig) -> dict[str, Any]:
-    kept = config._asdict()
+def _settings(network: AmodalNetwork, config: TrainConfig) -> dict[str, Any]:
+    """Return what must not change between the sessions of a run."""
+    kept = config._asdict() | {"paste": config.paste._asdict()}
     for name in ("workers", "save_every_s"):
         kept.pop(name)
-    return {"network": network_config._asdict(), "train": kept}
+    return {"network": network.config._asdict(), "train": kept}
 
 
-def _save(
-    run: Path, trained: Trained, network_config: NetworkConfig, config: TrainConfig, step: int
-) -> None:
+def _save(run: Path, trained: Trained, config: TrainConfig, spent: tuple[int, float]) -> None:
     network, average, optimizer = trained
     run.mkdir(parents=True, exist_ok=True)
     content = {
-        "settings": _settings(network_config, config),
-        "step": step,
+        "settings": _settings(network, config),
+        "step": spent[0],
+        "seconds": spent[1],
         "network": network.state_dict(),
         "average": average.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -241,22 +255,23 @@ def _save(
     partial.replace(run / "checkpoint.pt")
 
 
-def _restore(
-    run: Path, trained: Trained, network_config: NetworkConfig, config: TrainConfig
-) -> int:
-    """Load the checkpoint of a run, if any, and return the step to go on with."""
+def _restore(run: Path, trained: Trained, config: TrainConfig) -> tuple[int, float]:
+    """Load the checkpoint of a run, if any, and return the step and the seconds it stands at."""
     path = run / "checkpoint.pt"
     if not path.exists():
-        return 0
+        return 0, 0.0
     content = torch.load(path, weights_only=True)
-    if content["settings"] != _settings(network_config, config):
+    settings = _settings(trained[0], config)
+    if content["settings"] != settings:
         raise InputError(
-            f"{path} was trained with {content['settings']}, asked for "
-            f"{_settings(network_config, config)}; give another folder"
+            f"{path} was trained with {content['settings']}, asked for {settings}; "
+            "give another folder"
         )
-    for part, key in zip(trained, ("network", "average", "optimizer"), strict=True):
-        part.load_state_dict(content[key])
-    return int(content["step"])
+    network, average, optimizer = trained
+    network.load_state_dict(content["network"])
+    average.load_state_dict(content["average"])
+    optimizer.load_state_dict(content["optimizer"])
+    return int(content["step"]), float(content["seconds"])
 
 
 class Selection(NamedTuple):

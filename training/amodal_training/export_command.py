@@ -1,0 +1,52 @@
+"""``amodal export``: the model of a run's checkpoint, as ONNX that holds its parity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from amodal_model.errors import InputError, ModelError
+from amodal_model.export import export_model
+from amodal_model.network import AmodalNetwork, NetworkConfig
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, with checkpoint.pt.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Model folder; RUN/model by default.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The run's name by default.")] = None,
+    version: Annotated[str, typer.Option()] = "1",
+) -> None:
+    """Write the ONNX graphs and weights of a checkpoint, unless they differ from the network."""
+    network, training = read_checkpoint(run / "checkpoint.pt")
+    folder = output or run / "model"
+    export_model(
+        network, folder, name=name or run.resolve().name, version=version, training=training
+    )
+    typer.echo(f"wrote {folder}")
+
+
+def read_checkpoint(path: Path) -> tuple[AmodalNetwork, dict[str, object]]:
+    """Return the averaged network of a checkpoint and how it was trained.
+
+    Raises:
+        InputError: there is no checkpoint.
+        ModelError: it is not one of ours.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+        entry = content["settings"]["network"]
+        config = NetworkConfig(
+            tuple(entry["channels"]), tuple(entry["blocks"]), bool(entry["uses_memory"])
+        )
+        network = AmodalNetwork(config)
+        network.load_state_dict(content["average"])
+    except Exception as error:  # a hostile pickle can raise anything
+        raise ModelError(f"{path}: not a checkpoint: {str(error).splitlines()[0]}") from None
+    return network, {"step": content["step"], "settings": content["settings"]["train"]}

@@ -1,0 +1,161 @@
+"""``amodal train``: learn from visible masks alone, and leave a model that can be served."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from amodal_model.checkpoint import load_network
+from amodal_model.errors import InputError
+from amodal_model.export import export_model
+from amodal_model.model_files import find_model
+from amodal_model.network import AmodalNetwork, NetworkConfig
+from amodal_training import trainer
+from amodal_training.batches import MixedSource, SilhouetteSource
+from amodal_training.sequences import DatasetSource, SequenceSource
+from amodal_training.silhouette_shapes import read_library
+from amodal_training.trainer import Selection, TrainConfig, train_network
+
+SIZES = {
+    "small": NetworkConfig(channels=(32, 32, 64), blocks=(2, 1, 1)),
+    "base": NetworkConfig(channels=(32, 64, 128), blocks=(2, 2, 2)),
+}
+EXPORT_SHARE = 0.15
+"""Share of ``--minutes`` that selection and export may take, at least half a minute."""
+MAX_STEPS = 1_000_000
+
+
+def train(  # noqa: PLR0913  (every option is an argument)
+    datasets: Annotated[
+        list[Path], typer.Argument(help="Dataset folders with videos/ and visible.json.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
+    init: Annotated[
+        str | None, typer.Option(help="Weights to begin with: shipped, or a folder.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=1.0, help="Bound of the whole command.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, max=MAX_STEPS, help="Without --minutes.")] = 3000,
+    shapes: Annotated[
+        Path | None, typer.Option(help="Shape library: moving silhouettes to train on as well.")
+    ] = None,
+    size: Annotated[str, typer.Option(help="small or base; --init brings its own.")] = "base",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    learning_rate: Annotated[float, typer.Option(min=1e-6, max=0.1)] = 2e-3,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="Processes drawing batches.")] = 1,
+) -> None:
+    """Train on visible masks, self-supervised; run again to go on from the last checkpoint."""
+    began = time.monotonic()
+    start = _start(init, size)
+    source = find_source(datasets, shapes, is_selection=False)
+    held_out = find_source(datasets, shapes, is_selection=True)
+    config = TrainConfig(steps=steps, seed=seed, learning_rate=learning_rate, workers=workers)
+    if minutes is not None:
+        batches = trainer.selection_batches(held_out, count=1)
+        bound_s = minutes * 60
+        left_s = bound_s - (time.monotonic() - began) - max(EXPORT_SHARE * bound_s, 30)
+        config = config._replace(steps=MAX_STEPS, budget_s=float(max(round(left_s), 5)))
+    else:
+        batches = trainer.selection_batches(held_out)
+    before = trainer.measure_selection(start, batches) if init else None
+    network = _train_with_progress(output, source, start, config)
+    after = trainer.measure_selection(network, batches)
+    _finish(output, network, init, (before, after), _training(datasets, shapes, config))
+
+
+def _start(init: str | None, size: str) -> AmodalNetwork:
+    if init:
+        return load_network(find_model(init))
+    if size not in SIZES:
+        raise InputError(f"size {size!r} is not one of {', '.join(SIZES)}")
+    return AmodalNetwork(SIZES[size])
+
+
+def find_source(
+    datasets: Sequence[Path], shapes: Path | None, *, is_selection: bool
+) -> SequenceSource:
+    """Return what to learn from: datasets and moving silhouettes weigh the same.
+
+    Raises:
+        InputError: a dataset has no ``visible.json``.
+    """
+    sources: list[SequenceSource] = []
+    for dataset in datasets:
+        visible = dataset / "visible.json"
+        if not visible.is_file():
+            raise InputError(
+                f"{dataset}: no visible.json; mining masks from raw video is not available yet"
+            )
+        sources.append(DatasetSource(visible, is_selection=is_selection))
+    if shapes is None:
+        return MixedSource(sources, [1.0] * len(sources))
+    silhouettes = SilhouetteSource(read_library(shapes))
+    return MixedSource([*sources, silhouettes], [1.0] * len(sources) + [float(len(sources))])
+
+
+def _train_with_progress(
+    output: Path, source: SequenceSource, start: AmodalNetwork, config: TrainConfig
+) -> AmodalNetwork:
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        TextColumn("step {task.fields[step]}  loss {task.fields[loss]:.3f}"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("training", total=1.0, step=0, loss=math.nan)
+
+        def watch(progress: trainer.Progress) -> None:
+            bar.update(task, completed=progress.share, step=progress.step, loss=progress.loss)
+
+        return train_network(output, source, start, config, watch=watch)
+
+
+def _training(datasets: Sequence[Path], shapes: Path | None, config: TrainConfig) -> dict[str, Any]:
+    return {
+        "datasets": [dataset.resolve().name for dataset in datasets],
+        "shapes": None if shapes is None else list(read_library(shapes).licences),
+        "settings": {key: value for key, value in config._asdict().items() if key != "paste"}
+        | {"budget_s": None if math.isinf(config.budget_s) else config.budget_s},
+        "paste": config.paste._asdict(),
+        "supervision": "pasted occluders over visible masks; no amodal labels",
+    }
+
+
+def _finish(
+    output: Path,
+    network: AmodalNetwork,
+    init: str | None,
+    measured: tuple[Selection | None, Selection],
+    training: dict[str, Any],
+) -> None:
+    """Export the better of the start and the result, and say which."""
+    before, after = measured
+    folder = output / "model"
+    say = sys.stdout.write
+    say(
+        f"held-out synthetic occlusions: hidden IoU {after.hidden_iou:.3f} "
+        f"(memory alone {after.evidence_iou:.3f}), whole IoU {after.whole_iou:.3f}\n"
+    )
+    if init and before is not None and after.hidden_iou <= before.hidden_iou:
+        start = find_model(init)
+        if folder.exists():
+            shutil.rmtree(folder)
+        shutil.copytree(start.path, folder)
+        say(f"no better than {init} ({before.hidden_iou:.3f}): {folder} is the starting model\n")
+        return
+    training = {**training, "init": init, "selection": after._asdict()}
+    name = output.resolve().name
+    export_model(network, folder, name=name, version="1", training=training)
+    say(f"wrote {folder}\n")
