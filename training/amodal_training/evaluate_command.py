@@ -1,0 +1,77 @@
+"""``amodal evaluate``: the figures of a model next to the baselines."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+import amodal_model
+from amodal_model.clip import Mode
+from amodal_model.errors import InputError
+from amodal_training.evaluation import EvaluationOptions, evaluate_dataset
+from amodal_training.evaluation_method import segmenter_method
+from amodal_training.evaluation_report import print_report, report_json, report_on
+
+_WIDE = 150
+
+
+def evaluate(  # noqa: PLR0913  (every option is an argument)
+    dataset: Annotated[
+        Path, typer.Argument(help="Folder with videos/, visible.json and amodal.json.")
+    ],
+    model: Annotated[str, typer.Option(help="shipped, small, none, or a folder.")] = "shipped",
+    mode: Annotated[Mode, typer.Option(help="causal, or offline: future frames too.")] = "causal",
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures to this file.")
+    ] = None,
+    also: Annotated[
+        list[str] | None, typer.Option(help="NAME=MODEL, one more row; may be repeated.")
+    ] = None,
+    no_baselines: Annotated[bool, typer.Option("--no-baselines", help="Only the models.")] = False,
+    flow: Annotated[
+        bool, typer.Option(help="Baselines by optical flow too; decodes the videos.")
+    ] = True,
+    limit_clips: Annotated[
+        int | None, typer.Option(min=1, help="Only the first so many clips.")
+    ] = None,
+) -> None:
+    """Print the figures of a model on a dataset with amodal ground truth, next to the baselines."""
+    if json_path is not None and (json_path.is_dir() or not json_path.absolute().parent.is_dir()):
+        raise InputError(f"--json {json_path}: must be a file in a folder that exists")
+    if model == "none" and no_baselines and not also:
+        raise InputError("--model none with --no-baselines leaves nothing to evaluate")
+    named = ([] if model == "none" else [(f"{model} ({mode})", model)]) + [
+        parse_also(entry, mode) for entry in also or []
+    ]
+    methods = [segmenter_method(name, amodal_model.load(source), mode) for name, source in named]
+    options = EvaluationOptions(not no_baselines, flow, limit_clips, progress=True)
+    evaluation = evaluate_dataset(dataset, methods, options)
+    reports = report_on(evaluation)
+    console = Console()
+    print_report(console if console.is_terminal else Console(width=_WIDE), evaluation, reports)
+    if json_path is not None:
+        write_json(json_path, {"mode": mode, **report_json(evaluation, reports)})
+
+
+def parse_also(entry: str, mode: Mode) -> tuple[str, str]:
+    """Return the row name and the model of one ``NAME=MODEL``.
+
+    Raises:
+        InputError: it is not of that form.
+    """
+    name, equals, source = entry.partition("=")
+    if not (name and equals and source):
+        raise InputError(f"--also must be NAME=MODEL, got {entry!r}")
+    return f"{name} ({mode})", source
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
