@@ -13,6 +13,7 @@ import typer
 from amodal_model.errors import AmodalError, InputError
 from amodal_service.annotation import WORK_FOLDER, AnnotateOptions
 from amodal_service.annotation import annotate as run_annotate
+from amodal_service.bench import report, run_bench
 from amodal_service.demo import run_demo
 from amodal_service.doctor import examine, report_lines
 from amodal_service.extra_commands import add_extra_commands
@@ -121,6 +122,15 @@ def demo(
 ) -> None:
     """Annotate the bundled clips and say how well it went."""
     print("\n".join(run_demo(clips, output, Reporter())))
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Option(help="'shipped', or a folder.")] = "shipped",
+    frames: Annotated[int, typer.Option(min=10, max=10_000, help="Frames to measure.")] = 60,
+) -> None:
+    """Measure the CPU time of a frame by stage, next to a named alternative."""
+    print(report(run_bench(model, frames)))
 
 
 add_extra_commands(app)
