@@ -56,6 +56,7 @@ BASELINES: Mapping[str, BaselineTraits] = {
     "union_or_hull": BaselineTraits(),
     "union_by_masks_both": BaselineTraits(sees_future=True),
     "union_by_flow_both": BaselineTraits(sees_future=True),
+    "union_or_hull_both": BaselineTraits(sees_future=True),
     "union_truly_placed": BaselineTraits(reads_truth=True),
     "union_truly_placed_both": BaselineTraits(sees_future=True, reads_truth=True),
 }
@@ -98,6 +99,7 @@ def complete_by_baselines(clip: ObjectClip, flow_shifts: Shifts | None) -> dict[
     found["union_or_hull"] = merge_masks(found["union_by_masks"], hulls)
     bridged = place_by_shifts(bridge_hidden(shifts, visible))
     found["union_by_masks_both"] = union_both_directions(visible, others, bridged)
+    found["union_or_hull_both"] = merge_masks(found["union_by_masks_both"], hulls)
     if flow_shifts is not None:
         by_flow = place_by_shifts(flow_shifts)
         found["union_by_flow"] = union_causal(visible, others, by_flow)
