@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from amodal_model.clip import Mode
 from amodal_model.engine_torch import TorchEngine
 from amodal_model.masks import BoxedMask, box_mask, empty_mask
-from amodal_model.network import AmodalNetwork
+from amodal_model.network import AmodalNetwork, NetworkConfig
 from amodal_model.results import FrameResult, ObjectResult
 from amodal_model.stream import AmodalSegmenter
 from amodal_training.evaluation import EvaluationOptions, evaluate_dataset
@@ -15,10 +16,20 @@ from amodal_training.evaluation_method import collect_results, segmenter_method
 from amodal_training.metrics import miou_full
 
 
-@pytest.mark.parametrize("mode", ["causal", "offline"])
-def test_segmenter_is_measured_like_any_method(passing_dataset: Path, mode: Mode) -> None:
+@pytest.fixture
+def segmenter() -> Iterator[AmodalSegmenter]:
+    """A seeded tiny net on one thread: more would wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     torch.manual_seed(0)
-    segmenter = AmodalSegmenter(TorchEngine(AmodalNetwork()))
+    yield AmodalSegmenter(TorchEngine(AmodalNetwork(NetworkConfig((8, 8, 8), (1, 1, 1)))))
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("mode", ["causal", "offline"])
+def test_segmenter_is_measured_like_any_method(
+    passing_dataset: Path, segmenter: AmodalSegmenter, mode: Mode
+) -> None:
     method = segmenter_method("net", segmenter, mode)
     assert method.sees_future == (mode == "offline")
     options = EvaluationOptions(baselines=False, limit_clips=1)
