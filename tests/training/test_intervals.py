@@ -35,8 +35,14 @@ def test_interval_of_many_sources_is_near_the_normal_one() -> None:
 
 
 def test_tracks_without_a_value_are_left_out() -> None:
-    interval = mean_over_tracks(np.array([np.nan, 0.6]), ["a", "b"])
-    assert interval == (0.6, 0.6, 0.6, 1)
+    interval = mean_over_tracks(np.array([np.nan, 0.6, 0.6]), ["a", "b", "c"])
+    assert interval == pytest.approx((0.6, 0.6, 0.6, 2))
+
+
+def test_one_source_has_a_mean_and_no_interval() -> None:
+    mean, low, high, tracks = mean_over_tracks(np.array([0.2, 0.4]), ["a", "a"])
+    assert (mean, tracks) == (pytest.approx(0.3), 2)
+    assert np.isnan([low, high]).all()
 
 
 def test_nothing_has_no_mean() -> None:

@@ -21,8 +21,9 @@ class Interval(NamedTuple):
 
     Attributes:
         mean: over the tracks that have a value; NaN where none has.
-        low: 2.5th percentile of the resampled means.
-        high: 97.5th percentile.
+        low: 2.5th percentile of the resampled means; NaN where all values are of one source,
+            which says nothing about another.
+        high: 97.5th percentile, likewise.
         tracks: how many tracks have a value.
     """
 
@@ -42,14 +43,17 @@ def mean_over_tracks(values: Float[np.ndarray, " T"], sources: Sequence[str]) ->
         values: one a track, NaN where the track has none.
         sources: the source sequence of each track.
 
-    >>> mean_over_tracks(np.array([0.2, 0.4, np.nan]), ["a", "a", "b"])
-    Interval(mean=0.30000000000000004, low=0.30000000000000004, high=0.30000000000000004, tracks=2)
+    >>> mean_over_tracks(np.array([0.25, 0.5, 0.75, np.nan]), ["a", "a", "b", "b"])
+    Interval(mean=0.5, low=0.375, high=0.75, tracks=3)
     """
     known = ~np.isnan(values)
     if not known.any():
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     names, index = np.unique(np.asarray(sources), return_inverse=True)
     counts = np.bincount(index[known], minlength=len(names)).astype(float)
+    if np.count_nonzero(counts) < 2:
+        nan = float("nan")
+        return Interval(float(values[known].mean()), nan, nan, int(known.sum()))
     sums = np.bincount(index[known], weights=values[known], minlength=len(names))
     draws = np.random.default_rng(SEED).multinomial(
         len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES
