@@ -80,7 +80,9 @@ def crop_masks(
     height, width = coverage.shape
     half = window.side / 2
     left, top = int(np.floor(window.center_x - half)) - 1, int(np.floor(window.center_y - half)) - 1
-    right, bottom = left + int(window.side) + 4, top + int(window.side) + 4
+    # a whole block of `_sample` beyond the window: its padding must not reach inside
+    reach = int(window.side) + 3 + _shrink(window, size)
+    right, bottom = left + reach, top + reach
     box = (max(left, 0), max(top, 0), min(right, width), min(bottom, height))
     if box[2] <= box[0] or box[3] <= box[1]:
         beyond = np.zeros((size, size, 3), np.uint8)
@@ -94,11 +96,16 @@ def crop_masks(
     return _sample(stack, box, window, size)
 
 
+def _shrink(window: Window, size: int) -> int:
+    """Return by how much a window is averaged down before it is sampled."""
+    return max(int(window.side / size), 1)
+
+
 def _sample(
     stack: UInt8[np.ndarray, "h w 3"], box: Box, window: Window, size: int
 ) -> UInt8[np.ndarray, "size size 3"]:
     """Sample a window out of a part of the frame; large windows are averaged down first."""
-    shrink = max(int(window.side / size), 1)
+    shrink = _shrink(window, size)
     if shrink > 1:
         pad_y, pad_x = -stack.shape[0] % shrink, -stack.shape[1] % shrink
         padded = cv2.copyMakeBorder(
