@@ -169,7 +169,8 @@ def check_parity(reference: Engine, engine: Engine, tolerance: float) -> float:
             pairs += zip(
                 *(e.to_host(m) for e, m in _paired(reference, engine, memories)), strict=True
             )
-            largest = max(largest, *(float(np.abs(a - b).max()) for a, b in pairs))
+            # numpy's max, because Python's own would let NaN pass
+            largest = float(np.max([largest, *(np.abs(a - b).max() for a, b in pairs)]))
             if not largest <= tolerance:
                 raise ModelError(
                     f"{engine.info.actual} differs from the network by {largest:.2g} at step "
