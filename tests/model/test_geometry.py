@@ -1,0 +1,158 @@
+"""Geometry: crops and pastes agree on where a pixel is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amodal_model.geometry import (
+    Window,
+    crop_from_frame,
+    crop_masks,
+    frame_from_crop,
+    old_from_new,
+    paste_logits,
+    window_around,
+)
+from amodal_model.masks import BoxedMask, box_mask, empty_mask, mask_iou
+from amodal_model.network import resample
+
+SIZE = (240, 320)
+RNG_CASES = settings(max_examples=40, deadline=None, derandomize=True)
+places = st.floats(-400, 700, allow_nan=False)
+windows = st.builds(Window, places, places, st.floats(8, 900))
+inner_windows = st.builds(Window, st.floats(120, 200), st.floats(90, 150), st.floats(60, 170))
+
+
+def ellipse(x: float, y: float, radius_x: float, radius_y: float) -> BoxedMask:
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
+    return box_mask(((columns - x) / radius_x) ** 2 + ((rows - y) / radius_y) ** 2 < 1)
+
+
+def coverage_of(*masks: BoxedMask) -> np.ndarray:
+    return np.sum([mask.full() for mask in masks], axis=0, dtype=np.uint8)
+
+
+@RNG_CASES
+@given(windows, st.sampled_from([48, 72, 96]))
+def test_crop_and_frame_transforms_invert_each_other(window: Window, size: int) -> None:
+    forward = np.vstack([crop_from_frame(window, size), [0, 0, 1]])
+    backward = np.vstack([frame_from_crop(window, size), [0, 0, 1]])
+    np.testing.assert_allclose(backward @ forward, np.eye(3), atol=2e-3)
+
+
+@RNG_CASES
+@given(windows)
+def test_corners_of_a_window_are_corners_of_its_crop(window: Window) -> None:
+    half = window.side / 2
+    corner = np.array([window.center_x - half, window.center_y - half, 1])
+    np.testing.assert_allclose(crop_from_frame(window, 96) @ corner, [0, 0], atol=2e-2)
+    np.testing.assert_allclose(
+        crop_from_frame(window, 96) @ (corner + np.array([2 * half, 2 * half, 0])), 96, rtol=1e-3
+    )
+
+
+@RNG_CASES
+@given(st.floats(20, 300), st.floats(20, 220), st.floats(25, 90), st.floats(25, 90))
+def test_pasted_crop_is_the_mask_again(
+    x: float, y: float, radius_x: float, radius_y: float
+) -> None:
+    mask = ellipse(x, y, radius_x, radius_y)
+    window = window_around(tuple(float(side) for side in mask.bbox_xyxy), 1.4)
+    crop = crop_masks(mask, coverage_of(mask), window, 96)
+    pasted = paste_logits(crop[..., 0].astype(np.float32) - 127.5, window, SIZE)
+    assert mask_iou(pasted, mask) > 0.97
+
+
+@RNG_CASES
+@given(windows)
+def test_outside_is_marked_exactly_beyond_the_frame(window: Window) -> None:
+    """Every crop pixel's outside value is about the share of its square beyond the frame."""
+    nothing = empty_mask(SIZE)
+    outside = crop_masks(nothing, np.zeros(SIZE, np.uint8), window, 96)[..., 2] / 255
+    unit = window.side / 96
+    left, top = window.center_x - window.side / 2, window.center_y - window.side / 2
+    across, down = left + (np.arange(96) + 0.5) * unit, top + (np.arange(96) + 0.5) * unit
+    reach = 2 * unit + 1.5  # two samples, and the frame's pixels that they fall on
+    beyond_x = np.maximum(-across, across - SIZE[1])
+    beyond_y = np.maximum(-down, down - SIZE[0])
+    beyond = np.maximum(beyond_x[None, :], beyond_y[:, None])
+    assert outside[beyond > reach].min(initial=1) == 1
+    assert outside[beyond < -reach].max(initial=0) == 0
+
+
+def test_crop_far_from_the_frame_is_outside_alone() -> None:
+    mask = ellipse(50, 50, 20, 20)
+    crop = crop_masks(mask, coverage_of(mask), Window(-500, 900, 100), 96)
+    assert (crop == np.array([0, 0, 255])).all()
+
+
+def test_others_are_where_more_masks_lie_than_the_own() -> None:
+    mine, other = ellipse(150, 120, 40, 30), ellipse(180, 120, 30, 50)
+    window = Window(160, 120, 192)
+    crop = crop_masks(mine, coverage_of(mine, other), window, 96)
+    alone = crop_masks(other, coverage_of(other), window, 96)
+    np.testing.assert_array_equal(crop[..., 1], alone[..., 0])
+    assert crop[..., 1].max() == 255, "where masks overlap, the other is seen too"
+
+
+@pytest.mark.parametrize("shrink", [2, 4, 7])
+def test_large_windows_are_averaged(shrink: int) -> None:
+    """Lines of one pixel, a crop pixel apart, would flicker if single pixels were sampled."""
+    size = (96 * shrink + 200, 96 * shrink + 200)
+    lines = np.zeros(size, bool)
+    lines[:, ::shrink] = True
+    mask = box_mask(lines)
+    window = Window(size[1] / 2 + 0.3, size[0] / 2 - 0.6, 96.0 * shrink)
+    crop = crop_masks(mask, mask.full().astype(np.uint8), window, 96)
+    inner = crop[2:-2, 2:-2, 0].astype(float) / 255
+    np.testing.assert_allclose(inner, 1 / shrink, atol=0.02)
+
+
+@RNG_CASES
+@given(inner_windows, st.floats(-12, 12), st.floats(-12, 12), st.floats(0.85, 1.2))
+def test_resampled_memory_is_a_fresh_crop(
+    old: Window, shift_x: float, shift_y: float, scale: float
+) -> None:
+    mask = ellipse(old.center_x + 3, old.center_y - 4, old.side * 0.2, old.side * 0.15)
+    new = Window(old.center_x + shift_x, old.center_y + shift_y, old.side * scale)
+    kept, fresh = (
+        crop_masks(mask, coverage_of(mask), window, 96)[..., 0] / np.float32(255)
+        for window in (old, new)
+    )
+    theta = torch.from_numpy(old_from_new(old, new))[None]
+    moved = resample(torch.from_numpy(kept)[None, None], theta)[0, 0].numpy()
+    union = ((moved > 0.5) | (fresh > 0.5)).sum()
+    assert ((moved > 0.5) & (fresh > 0.5)).sum() / union > 0.95
+    assert abs(moved - fresh).mean() < 0.01
+
+
+@RNG_CASES
+@given(windows, windows)
+def test_old_from_new_maps_the_new_window_into_the_old(old: Window, new: Window) -> None:
+    """The new window's top-left corner, in coordinates of the old one."""
+    corner = old_from_new(old, new) @ np.array([-1, -1, 1])
+    expected = [
+        (new.center_x - new.side / 2 - old.center_x) / (old.side / 2),
+        (new.center_y - new.side / 2 - old.center_y) / (old.side / 2),
+    ]
+    np.testing.assert_allclose(corner, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_paste_outside_the_frame_is_empty() -> None:
+    pasted = paste_logits(np.ones((96, 96), np.float32), Window(-300, 50, 100), SIZE)
+    assert pasted.area == 0
+    assert pasted.bbox_xyxy == (0, 0, 0, 0)
+
+
+def test_paste_is_clipped_to_the_frame() -> None:
+    pasted = paste_logits(np.ones((96, 96), np.float32), Window(0, 240, 100), SIZE)
+    assert pasted.bbox_xyxy == (0, 190, 50, 240)
+    assert pasted.area > 0.96 * 50 * 50
+
+
+def test_window_around_a_point_has_room() -> None:
+    assert window_around((10.0, 10.0, 11.0, 11.0), 2.0) == Window(10.5, 10.5, 8.0)

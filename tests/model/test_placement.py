@@ -1,0 +1,162 @@
+"""Placement: the object's own contour pulls, occluders and borders do not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from amodal_model.placement import (
+    SEARCH_SIDE,
+    TEMPLATE_SIDE,
+    PlacementConfig,
+    Registration,
+    register,
+)
+
+MARGIN = (SEARCH_SIDE - TEMPLATE_SIDE) // 2
+CONFIG = PlacementConfig()
+OVER = 8
+"""Samples along each side of a pixel."""
+
+
+def ellipse(
+    side: int, center: tuple[float, float], radii: tuple[float, float] = (13.0, 9.0)
+) -> np.ndarray:
+    """Return an ellipse as coverage of pixels, float32 (side, side)."""
+    axis = (np.arange(side * OVER) + 0.5) / OVER
+    inside = ((axis[None, :] - center[0]) / radii[0]) ** 2
+    inside = inside + ((axis[:, None] - center[1]) / radii[1]) ** 2 < 1
+    blocks = inside.reshape(side, OVER, side, OVER)
+    return np.asarray(blocks.mean((1, 3)), np.float32)
+
+
+TEMPLATE = ellipse(TEMPLATE_SIDE, (24, 24))[None]
+KNOWN = np.ones_like(TEMPLATE)
+
+
+def searched(
+    shift: tuple[float, float] = (0.0, 0.0),
+    scale: float = 1.0,
+    others: np.ndarray | None = None,
+    outside: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return what is seen of the ellipse, moved and scaled, behind the others."""
+    middle = MARGIN + TEMPLATE_SIDE / 2
+    center = (middle + shift[0], middle + shift[1])
+    nothing = np.zeros((SEARCH_SIDE, SEARCH_SIDE), np.float32)
+    others = nothing if others is None else others
+    outside = nothing if outside is None else outside
+    own = ellipse(SEARCH_SIDE, center, (13 * scale, 9 * scale)) * (1 - others) * (1 - outside)
+    return np.stack([own, others * (1 - outside), outside], -1)[None].astype(np.float32)
+
+
+def half_plane(columns: slice) -> np.ndarray:
+    covered = np.zeros((SEARCH_SIDE, SEARCH_SIDE), np.float32)
+    covered[:, columns] = 1
+    return covered
+
+
+def found(search: np.ndarray, variance: float = 16.0) -> Registration:
+    prior = np.full(len(search), variance, np.float32)
+    shape = (len(search), 1, 1)
+    return register(np.tile(TEMPLATE, shape), np.tile(KNOWN, shape), search, prior, CONFIG)
+
+
+SHIFTS = [(0.0, 0.0), (3.0, -2.0), (-6.5, 1.3), (0.4, 7.7), (5.0, 5.0)]
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_shift_of_an_open_object_is_found(shift: tuple[float, float]) -> None:
+    place = found(searched(shift))
+    np.testing.assert_allclose(place.shift_xy[0], shift, atol=0.5)
+    assert abs(place.log_scale[0]) < 0.02
+
+
+@pytest.mark.parametrize("scale", [0.96, 1.04])
+def test_scale_of_an_open_object_is_found(scale: float) -> None:
+    place = found(searched((1.0, -1.0), scale))
+    np.testing.assert_allclose(place.log_scale[0], np.log(scale), atol=0.015)
+    np.testing.assert_allclose(place.shift_xy[0], (1, -1), atol=0.5)
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+@pytest.mark.parametrize("covers", ["left", "right"])
+def test_shift_is_found_behind_an_occluder_over_half(
+    shift: tuple[float, float], covers: str
+) -> None:
+    middle = int(SEARCH_SIDE / 2 + shift[0])
+    occluder = half_plane(slice(None, middle) if covers == "left" else slice(middle, None))
+    place = found(searched(shift, others=occluder))
+    np.testing.assert_allclose(place.shift_xy[0], shift, atol=0.5)
+
+
+def test_shift_is_found_at_the_border_of_the_image() -> None:
+    place = found(searched((4.0, 2.0), outside=half_plane(slice(40, None))))
+    np.testing.assert_allclose(place.shift_xy[0], (4, 2), atol=0.5)
+
+
+def test_contour_of_an_occluder_does_not_attract() -> None:
+    """The occluder passes over a standing object, contour by contour; the object stays."""
+    for edge in range(26, 46, 2):
+        place = found(searched(others=half_plane(slice(edge, None))))
+        assert abs(place.shift_xy[0]).max() < 0.5, f"occluder from column {edge}"
+
+
+def test_hidden_object_stays_where_its_surroundings_are_covered() -> None:
+    place = found(searched(others=np.ones((SEARCH_SIDE, SEARCH_SIDE), np.float32)))
+    np.testing.assert_array_equal(place.shift_xy, 0)
+    assert place.log_scale[0] == 0
+    np.testing.assert_allclose(place.variance, 16, rtol=1e-4)
+
+
+def test_hidden_object_is_pushed_out_of_open_background() -> None:
+    """The occluder ends where a third of the predicted silhouette would be seen, and is not."""
+    occluder = half_plane(slice(None, 40))
+    search = np.stack([occluder * 0, occluder, occluder * 0], -1)[None]
+    place = found(search)
+    assert place.shift_xy[0, 0] < -5, "its right end was at column 49"
+    assert abs(place.shift_xy[0, 1]) < 0.5
+    assert place.shift_xy[0, 0] > -14, "no further than the occluder hides it"
+
+
+def test_certain_motion_outweighs_the_masks() -> None:
+    near, far = found(searched((6.0, 0.0)), 1e-3), found(searched((6.0, 0.0)), 16.0)
+    assert near.shift_xy[0, 0] < 1
+    assert far.shift_xy[0, 0] > 5.5
+
+
+def test_seeing_the_object_makes_its_place_certain() -> None:
+    open_view = found(searched()).variance[0]
+    half_view = found(searched(others=half_plane(slice(36, None)))).variance[0]
+    assert open_view < half_view < 16
+
+
+def test_what_is_not_known_of_the_silhouette_does_not_pull() -> None:
+    """The remembered half fits; the other half was never seen and is something else."""
+    known = KNOWN.copy()
+    known[:, :, 24:] = 0
+    wrong = TEMPLATE.copy()
+    wrong[:, :, 24:] = 0
+    prior = np.full(1, 16, np.float32)
+    place = register(wrong, known, searched((3.0, 0.0)), prior, CONFIG)
+    np.testing.assert_allclose(place.shift_xy[0], (3, 0), atol=1)
+
+
+def test_objects_do_not_change_each_other() -> None:
+    cases = [searched(shift) for shift in SHIFTS]
+    together = found(np.concatenate(cases))
+    for row, case in enumerate(cases):
+        alone = found(case)
+        np.testing.assert_allclose(together.shift_xy[row], alone.shift_xy[0], atol=1e-5)
+        np.testing.assert_allclose(together.variance[row], alone.variance[0], rtol=1e-5)
+
+
+def test_registering_twice_gives_the_same() -> None:
+    first, second = found(searched((2.2, 3.3))), found(searched((2.2, 3.3)))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nothing_to_register_gives_nothing() -> None:
+    place = found(np.zeros((0, SEARCH_SIDE, SEARCH_SIDE, 3), np.float32))
+    assert [field.shape for field in place] == [(0, 2), (0,), (0,)]
