@@ -205,7 +205,8 @@ def _extent(
     boxes = []
     remembered = template[0] > 0.5
     if remembered.any():
-        rows, columns = np.flatnonzero(remembered.any(1)), np.flatnonzero(remembered.any(0))
+        rows = np.flatnonzero(remembered.any(1)).tolist()
+        columns = np.flatnonzero(remembered.any(0)).tolist()
         unit = window.side / TEMPLATE_SIDE
         left, top = window.center_x - window.side / 2, window.center_y - window.side / 2
         boxes.append(
