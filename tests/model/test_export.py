@@ -27,7 +27,7 @@ def changed(network: AmodalNetwork) -> AmodalNetwork:
     other = AmodalNetwork(network.config)
     other.load_state_dict(network.state_dict())
     with torch.no_grad():
-        other.residual.bias += 0.05
+        other.residual.weight[3] += 0.05
     return other.eval()
 
 
@@ -78,7 +78,7 @@ def test_parity_with_a_graph_that_gives_nan_is_refused(
 ) -> None:
     broken = changed(tiny_network)
     with torch.no_grad():
-        broken.residual.bias[3] = float("nan")
+        broken.residual.weight[3] = float("nan")
     engine = OnnxEngine(tiny_model_folder, "cpu")
     with pytest.raises(ModelError, match="differs from the network by nan"):
         check_parity(TorchEngine(broken), engine, export.TOLERANCE["fp32"])

@@ -61,7 +61,7 @@ def test_unknown_precision_is_refused(tmp_path: Path) -> None:
 
 def test_unknown_model_is_refused(tmp_path: Path) -> None:
     for given in ("huge", tmp_path, tmp_path / "none"):
-        with pytest.raises(ModelError, match="no model .* give one of shipped"):
+        with pytest.raises(ModelError, match=r"no model .* give one of shipped"):
             find_model(given)
 
 

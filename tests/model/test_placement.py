@@ -24,8 +24,8 @@ def ellipse(
 ) -> np.ndarray:
     """Return an ellipse as coverage of pixels, float32 (side, side)."""
     axis = (np.arange(side * OVER) + 0.5) / OVER
-    inside = ((axis[None, :] - center[0]) / radii[0]) ** 2
-    inside = inside + ((axis[:, None] - center[1]) / radii[1]) ** 2 < 1
+    across, down = (axis[None, :] - center[0]) / radii[0], (axis[:, None] - center[1]) / radii[1]
+    inside = across**2 + down**2 < 1
     blocks = inside.reshape(side, OVER, side, OVER)
     return np.asarray(blocks.mean((1, 3)), np.float32)
 

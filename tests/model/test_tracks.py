@@ -1,0 +1,172 @@
+"""Tracks: windows follow objects, seen or hidden, at any frame rate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from amodal_model.geometry import Window
+from amodal_model.masks import BoxedMask, box_mask, empty_mask
+from amodal_model.memory import StepInputs
+from amodal_model.placement import TEMPLATE_SIDE, PlacementConfig
+from amodal_model.tracks import MotionConfig, Tracks, View, follow, new_tracks
+
+SIZE = (120, 200)
+NOTHING = empty_mask(SIZE)
+
+
+def rectangle(x0: int, y0: int, x1: int, y1: int) -> BoxedMask:
+    mask = np.zeros(SIZE, bool)
+    mask[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
+    return box_mask(mask)
+
+
+def view(own: BoxedMask, *others: BoxedMask) -> View:
+    coverage = np.zeros(SIZE, np.uint8)
+    for mask in (own, *others):
+        coverage += mask.full()
+    return View(own, coverage)
+
+
+def step(tracks: Tracks, *views: View, gap: float = 1.0) -> tuple[StepInputs[np.ndarray], Tracks]:
+    """Follow, and remember what was seen as the network does."""
+    inputs, tracks = follow(tracks, views, gap, PlacementConfig(), MotionConfig())
+    blocked = np.minimum(inputs.crop[:, 1] + inputs.crop[:, 2], 1)
+    seen = np.maximum(1 - blocked, inputs.crop[:, 0])
+    halved = [
+        maps.reshape(len(maps), TEMPLATE_SIDE, 2, TEMPLATE_SIDE, 2).mean((2, 4))
+        for maps in (inputs.crop[:, 0], seen)
+    ]
+    fresh = np.stack(halved, 1).astype(np.float32)
+    is_seen = np.array([bool(one.own.area) for one in views])[:, None, None, None]
+    return inputs, tracks._replace(template=np.where(is_seen, fresh, tracks.template))
+
+
+def box_of(frame: float) -> BoxedMask:
+    """Return a box that moves by 2 pixels a frame."""
+    left = int(20 + 2 * frame)
+    return rectangle(left, 40, left + 30, 70)
+
+
+def test_new_object_gets_a_window_twice_its_size() -> None:
+    inputs, tracks = step(new_tracks(1), view(rectangle(50, 40, 80, 60)))
+    np.testing.assert_allclose(tracks.window[0], [65, 50, 60])
+    assert not tracks.is_new[0]
+    assert inputs.crop.shape == (1, 3, 96, 96)
+    np.testing.assert_array_equal(inputs.theta[0], [[1, 0, 0], [0, 1, 0]])
+
+
+def test_window_moves_with_the_object_and_learns_its_velocity() -> None:
+    tracks = new_tracks(1)
+    for index in range(25):
+        _, tracks = step(tracks, view(box_of(index)))
+        np.testing.assert_allclose(tracks.window[0, :2], [35 + 2 * index, 55], atol=2.5)
+    np.testing.assert_allclose(tracks.velocity[0, :2], [2, 0], atol=0.4)
+
+
+def test_hidden_object_coasts() -> None:
+    tracks = new_tracks(1)
+    for index in range(25):
+        _, tracks = step(tracks, view(box_of(index)))
+    wall = rectangle(0, 0, SIZE[1], SIZE[0])
+    certain = tracks.variance[0]
+    for _ in range(10):
+        _, tracks = step(tracks, view(NOTHING, wall))
+    np.testing.assert_allclose(tracks.window[0, 0], 35 + 2 * 34, atol=5)
+    assert tracks.variance[0] > certain + 5
+
+
+def test_two_frames_at_once_are_two_frames() -> None:
+    tracks = new_tracks(1)
+    for index in range(0, 40, 2):
+        _, tracks = step(tracks, view(box_of(index)), gap=2.0)
+    np.testing.assert_allclose(tracks.window[0, :2], [35 + 2 * 38, 55], atol=1.5)
+    np.testing.assert_allclose(tracks.velocity[0, :2], [2, 0], atol=0.6)
+
+
+def test_object_that_jumps_is_caught_up_with() -> None:
+    _, tracks = step(new_tracks(1), view(rectangle(20, 40, 50, 70)))
+    _, tracks = step(tracks, view(rectangle(150, 60, 180, 90)))
+    x, y, side = tracks.window[0]
+    assert x - side / 2 < 150
+    assert x + side / 2 > 180
+    np.testing.assert_allclose([x, y], [165, 75], atol=8)
+
+
+def test_window_of_a_standing_object_stands() -> None:
+    _, first = step(new_tracks(1), view(rectangle(50, 40, 80, 70)))
+    tracks = first
+    for _ in range(20):
+        inputs, tracks = step(tracks, view(rectangle(50, 40, 80, 70)))
+        np.testing.assert_array_equal(inputs.theta[0], [[1, 0, 0], [0, 1, 0]])
+    np.testing.assert_allclose(tracks.window[:, :2], first.window[:, :2], atol=0.1)
+    np.testing.assert_allclose(tracks.window[:, 2], first.window[:, 2], rtol=0.05)
+
+
+def test_window_is_fitted_again_to_an_object_that_comes_out() -> None:
+    """A part is seen first, then the whole: the memory is moved into the wider window."""
+    _, before = step(new_tracks(1), view(rectangle(95, 55, 105, 75)))
+    whole = rectangle(70, 30, 130, 90)
+    inputs, after = step(before, view(whole))
+    x, y, side = after.window[0]
+    np.testing.assert_allclose([x, y, side], [100, 60, 120], atol=1)
+    np.testing.assert_allclose(inputs.theta[0, 0, 0], side / before.window[0, 2], rtol=0.1)
+    assert inputs.theta[0, 1, 1] == inputs.theta[0, 0, 0]
+
+
+def test_window_grows_with_the_object() -> None:
+    tracks = new_tracks(1)
+    for half in range(10, 50):
+        own = rectangle(100 - half, 60 - half, 100 + half, 60 + half)
+        _, tracks = step(tracks, view(own))
+        assert 1.4 < tracks.window[0, 2] / (2 * half) < 3
+
+
+def test_context_says_how_certain_the_place_is_and_the_gap() -> None:
+    _, tracks = step(new_tracks(1), view(box_of(0)))
+    inputs, tracks = step(tracks, view(box_of(3)), gap=3.0)
+    expected = np.sqrt(tracks.variance[0]) / TEMPLATE_SIDE
+    np.testing.assert_allclose(inputs.context[0], [expected, 3.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("gap", [1.0, 5.0, 1e5])
+def test_windows_stay_finite_whatever_happens(gap: float) -> None:
+    tracks = new_tracks(2)
+    _, tracks = step(tracks, view(box_of(0)), view(rectangle(0, 0, 1, 1)))
+    for index in range(30):
+        own = box_of(index) if index % 7 == 0 else NOTHING
+        _, tracks = step(tracks, view(own), view(NOTHING, own), gap=gap)
+        assert np.isfinite(tracks.window).all()
+        assert (tracks.window[:, 2] > 0).all()
+        assert np.isfinite(tracks.variance).all()
+
+
+def test_objects_are_followed_independently() -> None:
+    together, alone = new_tracks(2), new_tracks(1)
+    wall = rectangle(90, 0, 110, 120)
+    for index in range(30):
+        own = box_of(index)
+        _, together = step(together, view(wall, own), view(own, wall))
+        _, alone = step(alone, view(own, wall))
+    np.testing.assert_allclose(together.window[1], alone.window[0], atol=1e-6)
+    np.testing.assert_allclose(together.velocity[1], alone.velocity[0], atol=1e-6)
+
+
+def test_following_does_not_change_what_it_is_given() -> None:
+    _, tracks = step(new_tracks(1), view(box_of(0)))
+    before = [np.array(field) for field in tracks]
+    step(tracks, view(box_of(4)))
+    for kept, field in zip(before, tracks, strict=True):
+        np.testing.assert_array_equal(kept, field)
+
+
+def test_crop_shows_the_window() -> None:
+    own, other = rectangle(50, 40, 80, 70), rectangle(80, 40, 100, 70)
+    inputs, tracks = step(new_tracks(1), view(own, other))
+    window = Window(*tracks.window[0].tolist())
+    assert window.side == 60
+    mine, others, outside = inputs.crop[0]
+    assert mine[48, 48] == 1
+    assert others[48, 90] == 1
+    assert outside.max() == 0
+    assert mine.sum() == pytest.approx((96 / 60) ** 2 * own.area, rel=0.02)
