@@ -45,13 +45,16 @@ def roll_out(
     placement: PlacementConfig | None = None,
     motion: MotionConfig | None = None,
 ) -> Batch:
-    """Follow all sequences side by side; frames before a target was first seen are left out."""
+    """Follow all sequences side by side; frames before a target was first seen are left out.
+
+    The batch is empty where no target is ever seen.
+    """
     placement, motion = placement or PlacementConfig(), motion or MotionConfig()
     count = len(sequences)
     tracks = new_tracks(count)
     maps = torch.zeros(count, len(MAP_NAMES), CROP_SIDE, CROP_SIDE)
     scalars = torch.zeros(count, len(SCALAR_NAMES))
-    parts: list[Batch] = []
+    parts = [_nothing()]
     for index in range(len(sequences[0].own)):
         ready = [
             row
@@ -73,6 +76,19 @@ def roll_out(
         answers = _crop_answers([sequences[row] for row in ready], index, chosen.window)
         parts.append(_quantise(inputs, memory, answers))
     return Batch(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
+
+
+def _nothing() -> Batch:
+    """Return a batch without any crop."""
+    square = (CROP_SIDE, CROP_SIDE)
+    return Batch(
+        np.zeros((0, 3, *square), np.uint8),
+        np.zeros((0, len(MAP_NAMES), *square), np.uint8),
+        np.zeros((0, len(SCALAR_NAMES)), np.float32),
+        np.zeros((0, 2), np.float32),
+        np.zeros((0, *square), np.uint8),
+        np.zeros((0, *square), np.uint8),
+    )
 
 
 def _crop_answers(
