@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from amodal_model import offline
-from amodal_model.clip import segment_clip
+from amodal_model.clip import Mode, segment_clip
 from amodal_model.masks import BoxedMask, box_mask, mask_iou, overlap_area
 from amodal_model.results import ObjectResult
 from amodal_model.stream import AmodalSegmenter
@@ -123,8 +123,7 @@ def test_frames_are_read_no_further_than_the_window(tiny_segmenter: AmodalSegmen
 
 
 @pytest.mark.parametrize("mode", ["causal", "offline"])
-def test_frames_without_masks_give_nothing(tiny_segmenter: AmodalSegmenter, mode: str) -> None:
+def test_frames_without_masks_give_nothing(tiny_segmenter: AmodalSegmenter, mode: Mode) -> None:
     frames: list[dict[int, BoxedMask]] = [{}] * 5
-    chosen = "causal" if mode == "causal" else "offline"
-    results = list(segment_clip(tiny_segmenter, frames, SIZE, chosen))
+    results = list(segment_clip(tiny_segmenter, frames, SIZE, mode))
     assert [result.objects for result in results] == [()] * 5
