@@ -37,7 +37,7 @@ class MotionConfig(NamedTuple):
 
     process_variance: float = 1.5
     speed_share: float = 0.3
-    velocity_gain: float = 0.12
+    velocity_gain: float = 0.2
     velocity_fade: float = 0.99
     window_ratio: float = 2.0
 
@@ -165,7 +165,9 @@ def _place(
     window[old, 2] *= np.exp(found.log_scale)
     moved = (window[old] - before.window[old]) / gap
     moved[:, 2] = np.log(window[old, 2] / before.window[old, 2]) / gap
-    informed = np.clip(1 - found.variance / prior, 0, 1)[:, None]
+    # a fragment's motion is its occluder's as much as its own: mostly visible objects teach speed
+    shown = search[..., 0].sum((1, 2)) / 255 / np.maximum(template[:, 0].sum((1, 2)), 1)
+    informed = (np.clip(1 - found.variance / prior, 0, 1) * np.clip(shown, 0, 1) ** 3)[:, None]
     velocity = predicted.velocity.copy()
     fade = motion.velocity_fade**gap
     kept = velocity[old] * (informed + (1 - informed) * fade)

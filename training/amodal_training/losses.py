@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+OPEN_WEIGHT = 0.15
+"""Weight of a pixel that no other mask covers."""
 HIDDEN_FROM = 0.05
 """Hidden share from which a hidden part counts (evaluation.md)."""
 
@@ -46,20 +48,15 @@ def make_target(
     return Target((answer > 0.5).float(), own, is_open, covered)
 
 
-def silhouette_loss(
-    logits: Float[Tensor, "M S S"], target: Target, uncovered_weight: float = 0.3
-) -> Float[Tensor, ""]:
+def silhouette_loss(logits: Float[Tensor, "M S S"], target: Target) -> Float[Tensor, ""]:
     """Return binary cross-entropy over known pixels, a mean over objects.
 
-    Pixels under other objects weigh 1; hidden pixels that nothing covers (a mask was dropped, or
-    the occluder has none) ``uncovered_weight``; plain background less. A rim near the object's
-    contour weighs double.
+    Pixels under other objects weigh 1, those that nothing covers `OPEN_WEIGHT` whatever their
+    answer: masks that a segmenter drew too small, or dropped, must not teach growth. A rim near
+    the object's contour weighs double.
     """
-    weight = target.covered + (1 - target.covered) * target.open * (
-        0.1 + (uncovered_weight - 0.1) * target.answer
-    )
-    rim = _rim(target.answer)
-    weight = weight * (1 + rim)
+    weight = target.covered + OPEN_WEIGHT * (target.open - target.covered)
+    weight = weight * (1 + _rim(target.answer))
     errors = functional.binary_cross_entropy_with_logits(logits, target.answer, reduction="none")
     area = target.answer.sum((1, 2)) + 100
     return ((errors * weight).sum((1, 2)) / area).mean()
@@ -72,12 +69,12 @@ def _rim(answer: Float[Tensor, "M S S"]) -> Float[Tensor, "M S S"]:
 
 
 def hidden_iou_loss(logits: Float[Tensor, "M S S"], target: Target) -> Float[Tensor, ""]:
-    """Return 1 - soft IoU of the hidden part, over objects that have one.
+    """Return 1 - soft IoU of the part hidden under other masks, over objects that have one.
 
     Source: soft Jaccard, Rahman and Wang 2016, equation 3.
     """
-    probability = logits.sigmoid() * target.open
-    hidden = target.answer * target.open
+    probability = logits.sigmoid() * target.covered
+    hidden = target.answer * target.covered
     both = (probability * hidden).sum((1, 2))
     either = (probability + hidden - probability * hidden).sum((1, 2))
     counts = has_hidden_part(target).float()
@@ -85,12 +82,12 @@ def hidden_iou_loss(logits: Float[Tensor, "M S S"], target: Target) -> Float[Ten
 
 
 def whole_iou_loss(logits: Float[Tensor, "M S S"], target: Target) -> Float[Tensor, ""]:
-    """Return 1 - soft IoU of the whole silhouette over what is known, a mean over all objects.
+    """Return 1 - soft IoU of the whole silhouette where masks tell, a mean over all objects.
 
     Where nothing is hidden, this is what growing costs.
     """
-    known = target.open + target.own
-    predicted = target.own + logits.sigmoid() * target.open
+    known = target.covered + target.own
+    predicted = target.own + logits.sigmoid() * target.covered
     answer = target.answer * known
     both = (predicted * answer).sum((1, 2))
     either = (predicted + answer - predicted * answer).sum((1, 2))
@@ -99,7 +96,7 @@ def whole_iou_loss(logits: Float[Tensor, "M S S"], target: Target) -> Float[Tens
 
 def has_hidden_part(target: Target) -> Tensor:
     """Return which objects have a known hidden part that evaluation would count, (M,) bool."""
-    hidden = (target.answer * target.open).sum((1, 2))
+    hidden = (target.answer * target.covered).sum((1, 2))
     return (hidden >= HIDDEN_FROM * target.answer.sum((1, 2))) & (hidden >= 12)
 
 
