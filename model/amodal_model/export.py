@@ -7,6 +7,7 @@ steps in which each feeds on its own memory, so that a difference that grows wou
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import tempfile
 import warnings
@@ -95,7 +96,9 @@ def export_model(
             check_parity(TorchEngine(network), engine, TOLERANCE[precision])
         if folder.exists():
             shutil.rmtree(folder)
-        shutil.copytree(path, folder)
+        folder.mkdir()
+        for entry in path.iterdir():
+            shutil.copy(entry, folder)
     return ModelFolder(folder, description)
 
 
@@ -111,8 +114,10 @@ def _write_graph(network: AmodalNetwork, path: Path, precision: str) -> None:
     )
     objects = torch.export.Dim("objects", min=1, max=4096)
     shapes = tuple({0: objects} for _ in INPUT_NAMES)
+    # the exporter warns about its own internals, and about packages that are not needed
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+        warnings.simplefilter("ignore")
         program = torch.onnx.export(
             graph,
             tensors,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
@@ -42,28 +43,33 @@ def segment_offline(
     pending = list(islice(source, WINDOW_FRAMES + AHEAD_FRAMES))
     while pending:
         window = pending[:WINDOW_FRAMES]
-        forward, states = _run(segmenter, window, state)
+        forward, state = _run(segmenter, window, state)
         backward, _ = _run(segmenter, pending[::-1], segmenter.start(frame_size))
-        backward = backward[::-1][: len(window)]
-        state = states[-1]
-        for before, after, then in zip(forward, backward, states, strict=True):
+        for before, after in zip(forward, backward[::-1], strict=False):
             fused = [
-                _fuse(entry, after.get(entry.track_id), frame_size) for entry in before.values()
+                _fuse(entry, after.estimates.get(track_id), frame_size)
+                for track_id, entry in before.estimates.items()
             ]
-            yield compose(fused, then.lost_ids, frame_size, segmenter.config.least_overlap)
+            yield compose(fused, before.lost_ids, frame_size, segmenter.config.least_overlap)
         pending = pending[WINDOW_FRAMES:] + list(islice(source, WINDOW_FRAMES))
+
+
+class _Pass(NamedTuple):
+    """What one direction says of one frame."""
+
+    estimates: dict[int, Estimate]
+    lost_ids: tuple[int, ...]
 
 
 def _run(
     segmenter: AmodalSegmenter, frames: list[Visible], state: StreamState
-) -> tuple[list[dict[int, Estimate]], list[StreamState]]:
-    """Return the estimates of frames in the order given, and which objects were lost at each."""
-    estimates, states = [], []
+) -> tuple[list[_Pass], StreamState]:
+    """Return what one direction says of frames in the order given, and the state after them."""
+    passes = []
     for visible in frames:
         found, state = segmenter.advance(visible, state)
-        estimates.append({entry.track_id: entry for entry in found})
-        states.append(state)
-    return estimates, states
+        passes.append(_Pass({entry.track_id: entry for entry in found}, state.lost_ids))
+    return passes, state
 
 
 def _fuse(forward: Estimate, backward: Estimate | None, frame_size: tuple[int, int]) -> Silhouette:
