@@ -6,6 +6,7 @@ that what the target does there is unknown.
 
 from __future__ import annotations
 
+from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -95,6 +96,10 @@ class DatasetSource:
             shown = sum(mask is not None and mask.area >= MIN_AREA for mask in target)
             if shown >= MIN_SHOWN * frames:
                 break
+        if all(mask is None for mask in target):
+            seen = [index for index, mask in enumerate(track) if mask is not None]
+            picked = list(islice(cycle(seen), frames))
+            target = [track[index] for index in picked]
         others = [self._others(video_id, row, index) for index in picked]
         return MaskSequence(self._sizes[video_id], target, others)
 
