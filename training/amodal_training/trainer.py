@@ -202,10 +202,10 @@ def to_tensors(
 ) -> tuple[Tensor, Tensor, MemoryState[Tensor], Tensor, Tensor]:
     """Return (crop, context, memory, answer, unknown) of a batch, coverage in [0, 1]."""
 
-    def image(array: np.ndarray) -> Tensor:
+    def image(array: np.ndarray | Tensor) -> Tensor:
         return torch.as_tensor(array).to(device).float() / 255
 
-    def plain(array: np.ndarray) -> Tensor:
+    def plain(array: np.ndarray | Tensor) -> Tensor:
         return torch.as_tensor(array).to(device)
 
     memory = MemoryState(image(batch.maps), plain(batch.scalars))
