@@ -171,5 +171,5 @@ def test_flip_twice_is_the_sequence() -> None:
 def test_centers_are_interpolated_where_it_is_absent() -> None:
     sequence = sequence_of(rectangle(0, 0, 10, 4), None, rectangle(20, 10, 26, 16), None)
     center, size = centers_and_size(sequence)
-    np.testing.assert_allclose(center, [[5, 2], [14, 7.5], [23, 13], [23, 13]])
+    np.testing.assert_allclose(center, [[5.0, 2.0], [14.0, 7.5], [23.0, 13.0], [23.0, 13.0]])
     assert size == 8
