@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +17,6 @@ from amodal_model.geometry import (
     window_around,
 )
 from amodal_model.masks import BoxedMask, box_mask, empty_mask, mask_iou
-from amodal_model.network import resample
 
 SIZE = (240, 320)
 RNG_CASES = settings(max_examples=40, deadline=None, derandomize=True)
@@ -121,6 +119,9 @@ def test_large_windows_are_averaged(shrink: int) -> None:
 def test_resampled_memory_is_a_fresh_crop(
     old: Window, shift_x: float, shift_y: float, scale: float
 ) -> None:
+    torch = pytest.importorskip("torch")
+    from amodal_model.network import resample  # noqa: PLC0415
+
     mask = ellipse(old.center_x + 3, old.center_y - 4, old.side * 0.2, old.side * 0.15)
     new = Window(old.center_x + shift_x, old.center_y + shift_y, old.side * scale)
     kept, fresh = (
