@@ -76,6 +76,15 @@ def test_hidden_object_coasts() -> None:
     assert tracks.variance[0] > certain + 5
 
 
+def test_hidden_object_coasts_as_far_as_the_gap_is_long() -> None:
+    tracks = new_tracks(1)
+    for index in range(25):
+        _, tracks = step(tracks, view(box_of(index)))
+    start, speed = tracks.window[0, 0], tracks.velocity[0, 0]
+    _, tracks = step(tracks, view(NOTHING, rectangle(0, 0, SIZE[1], SIZE[0])), gap=8.0)
+    np.testing.assert_allclose(tracks.window[0, 0], start + 8 * speed, atol=1e-3)
+
+
 def test_two_frames_at_once_are_two_frames() -> None:
     tracks = new_tracks(1)
     for index in range(0, 40, 2):
