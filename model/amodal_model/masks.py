@@ -164,7 +164,7 @@ def _rle_size(rle: Any) -> tuple[int, int]:
     if (
         not isinstance(size, list)
         or len(size) != 2
-        or not all(isinstance(side, int) and 0 < side <= 16384 for side in size)
+        or not all(type(side) is int and 0 < side <= 16384 for side in size)
     ):
         raise InputError(f"RLE size must be [height, width], each 1 to 16384, got {size!r}")
     return size[0], size[1]

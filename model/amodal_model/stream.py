@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 
 from amodal_model.engine import Engine, take_rows
 from amodal_model.errors import InputError, LimitError
@@ -63,7 +63,7 @@ class StreamState(NamedTuple):
         tracks: where they are.
         memory: what the network remembers; the engine's own arrays.
         frames_hidden: (N,) frames since each was visible.
-        frames_outside: (N,) frames since its silhouette had a pixel in the image.
+        frames_outside: (N,) frames since its place reached into the image.
         lost_ids: ids of objects that were given up.
     """
 
@@ -167,7 +167,7 @@ class AmodalSegmenter:
         estimates, state = self.advance(visible, state, frame_gap=frame_gap)
         silhouettes = [paste(estimate, state.frame_size) for estimate in estimates]
         result = compose(silhouettes, state.lost_ids, state.frame_size, self.config.least_overlap)
-        return result, self._note_outside(result, state, frame_gap)
+        return result, state
 
     def advance(
         self, visible: Mapping[int, BoxedMask], state: StreamState, *, frame_gap: float = 1.0
@@ -209,8 +209,13 @@ class AmodalSegmenter:
                 strict=True,
             )
         ]
+        is_inside = _reaches_frame(tracks.window, state.frame_size)
+        outside = np.where(is_inside, 0, state.frames_outside + frame_gap).astype(np.float32)
         state = state._replace(
-            tracks=tracks._replace(template=outputs.template), memory=memory, frames_hidden=hidden
+            tracks=tracks._replace(template=outputs.template),
+            memory=memory,
+            frames_hidden=hidden,
+            frames_outside=outside,
         )
         return estimates, state
 
@@ -225,13 +230,6 @@ class AmodalSegmenter:
         kept = np.flatnonzero(~is_lost).tolist()
         state = _take(state, kept, [state.track_ids[row] for row in kept], self.engine)
         return state._replace(lost_ids=tuple(sorted({*state.lost_ids, *gone})))
-
-    @staticmethod
-    def _note_outside(result: FrameResult, state: StreamState, frame_gap: float) -> StreamState:
-        inside = {entry.track_id for entry in result.objects if entry.amodal.area}
-        is_inside = np.array([track_id in inside for track_id in state.track_ids], bool)
-        outside = np.where(is_inside, 0, state.frames_outside + frame_gap).astype(np.float32)
-        return state._replace(frames_outside=outside)
 
     def save_state(self, state: StreamState) -> dict[str, np.ndarray]:
         """Return a state as plain arrays, to be stored by name (``np.savez``)."""
@@ -265,9 +263,12 @@ class AmodalSegmenter:
                 arrays["frames_outside"],
                 tuple(arrays["lost_ids"].tolist()),
             )
+            per_object = (*tracks, *memory, state.track_ids, *state[4:6])
+            rows = {len(field) for field in per_object}
         except KeyError as error:
             raise InputError(f"stream state has no array {error}") from None
-        rows = {len(field) for field in (*tracks, *memory, state.track_ids, state.frames_hidden)}
+        except (ValueError, TypeError) as error:
+            raise InputError(f"stream state has an array of another shape: {error}") from None
         if len(rows) != 1:
             raise InputError(f"stream state has arrays of {sorted(rows)} objects, need one number")
         return state
@@ -285,6 +286,18 @@ def _check_visible(visible: Mapping[int, BoxedMask], state: StreamState, frame_g
                 f"{mask.frame_size[0]}, the stream's frames are "
                 f"{state.frame_size[1]}x{state.frame_size[0]}"
             )
+
+
+def _reaches_frame(
+    window: Float64[np.ndarray, "N 3"], frame_size: tuple[int, int]
+) -> Bool[np.ndarray, " N"]:
+    """Return whether the middle half of each window, where the object is, meets the frame."""
+    height, width = frame_size
+    quarter = window[:, 2] / 4
+    x, y = window[:, 0], window[:, 1]
+    return np.asarray(
+        (x + quarter > 0) & (x - quarter < width) & (y + quarter > 0) & (y - quarter < height)
+    )
 
 
 def _add_new(state: StreamState, visible: Mapping[int, BoxedMask], engine: Engine) -> StreamState:

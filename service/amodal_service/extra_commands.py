@@ -20,6 +20,8 @@ _HELP = {
     "evaluate": "Measure a model on a dataset with whole silhouettes, next to the baselines.",
     "export": "Export a checkpoint to ONNX, checked against torch.",
     "benchmark": "Make a development benchmark.",
+    "shapes": "Collect silhouettes of vector art into a library to train on.",
+    "silhouettes": "Write clips of moving silhouettes, with their visible masks.",
     "mine": "Mine visible masks from raw video.",
 }
 _EXTRA = "cpu,train"

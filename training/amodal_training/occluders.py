@@ -30,6 +30,7 @@ class PasteConfig(NamedTuple):
         plain_share: occluders that are bars, blobs and walls instead of real silhouettes.
         noise_share: sequences whose masks are disturbed as a segmenter's are.
         drop_rate: frames in which a disturbed target has no mask at all.
+        soft_share: sequences whose crops are softened, as those of large objects are.
     """
 
     none_share: float = 0.08
@@ -40,6 +41,7 @@ class PasteConfig(NamedTuple):
     plain_share: float = 0.35
     noise_share: float = 0.5
     drop_rate: float = 0.02
+    soft_share: float = 0.5
 
 
 class PastedSequence(NamedTuple):
@@ -50,12 +52,14 @@ class PastedSequence(NamedTuple):
         coverage: uint8 (H, W) a frame, how many visible masks hold each pixel, ``own`` included.
         answer: the target's mask before pasting.
         unknown: uint8 (H, W) a frame: 1 where the answer is not known.
+        softness: standard deviation of the blur of its crops, crop pixels; 0 for none.
     """
 
     own: list[BoxedMask]
     coverage: list[UInt8[np.ndarray, "H W"]]
     answer: list[BoxedMask]
     unknown: list[UInt8[np.ndarray, "H W"]]
+    softness: float = 0.0
 
 
 class Occluder(NamedTuple):
@@ -86,7 +90,8 @@ def paste_occluders(
         coverage.append(visible + covered)
         answers.append(answer)
         unknowns.append(_unknown(sequence, given, index))
-    return PastedSequence(own, coverage, answers, unknowns)
+    softness = rng.uniform(0.4, 1.0) if rng.random() < config.soft_share else 0.0
+    return PastedSequence(own, coverage, answers, unknowns, softness)
 
 
 def _unknown(

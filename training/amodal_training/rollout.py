@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
@@ -66,6 +67,7 @@ def roll_out(
         views = [View(sequences[row].own[index], sequences[row].coverage[index]) for row in ready]
         chosen = type(tracks)(*(field[ready] for field in tracks))
         inputs, chosen = follow(chosen, views, 1.0, placement, motion)
+        _soften(inputs.crop, [sequences[row].softness for row in ready])
         memory = MemoryState(maps[ready], scalars[ready])
         tensors = StepInputs(*(torch.from_numpy(array) for array in inputs))
         memory, template = remember(tensors, memory)
@@ -76,6 +78,14 @@ def roll_out(
         answers = _crop_answers([sequences[row] for row in ready], index, chosen.window)
         parts.append(_quantise(inputs, memory, answers))
     return Batch(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
+
+
+def _soften(crops: Float32[np.ndarray, "N 3 S S"], softness: Sequence[float]) -> None:
+    """Blur own and other masks, in place, as large masks look when they are averaged down."""
+    for crop, sigma in zip(crops, softness, strict=True):
+        if sigma > 0:
+            for channel in crop[:2]:
+                channel[:] = cv2.GaussianBlur(np.ascontiguousarray(channel), (0, 0), sigma)
 
 
 def _nothing() -> Batch:

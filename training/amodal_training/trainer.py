@@ -225,7 +225,10 @@ def follow_average(average: AmodalNetwork, network: AmodalNetwork, step: int) ->
     for mean, value in zip(average.parameters(), network.parameters(), strict=True):
         mean.lerp_(value, 1 - decay)
     for mean_buffer, buffer in zip(average.buffers(), network.buffers(), strict=True):
-        mean_buffer.copy_(buffer)
+        if mean_buffer.is_floating_point():
+            mean_buffer.lerp_(buffer, 1 - decay)  # averaged weights need averaged statistics
+        else:
+            mean_buffer.copy_(buffer)
 
 
 Trained = tuple[AmodalNetwork, AmodalNetwork, torch.optim.Optimizer]
