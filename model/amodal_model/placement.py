@@ -36,7 +36,7 @@ class PlacementConfig(NamedTuple):
         max_log_scale: largest change of the log scale in one frame.
     """
 
-    mask_noise: float = 1.5
+    mask_noise: float = 0.7
     scale_sigma: float = 0.03
     max_log_scale: float = 0.06
 
@@ -81,14 +81,11 @@ def register(
         return Registration(shift, log_scale, variance)
     seen = np.maximum(1 - _grow(blocked), own).astype(np.float32)
     shift = _search_shift(silhouette, known, own, seen, prior_variance, config)
-    smooth_silhouette = _blur(silhouette)
-    # blurring only over what is open keeps the occluder's contour from looking like the object's
     unblocked = 1 - blocked
-    smooth_own = _blur(own) / np.maximum(_blur(unblocked), 0.04)
     for _ in range(_REFINEMENTS):
-        placed = _resample(smooth_own, unblocked, shift, log_scale)
+        placed = _resample(own, unblocked, shift, log_scale)
         step, variance = _refine(
-            smooth_silhouette, known, placed, (shift, log_scale, prior_variance), config
+            silhouette, known, placed, (shift, log_scale, prior_variance), config
         )
         shift = shift + step[:, :2]
         limit = config.max_log_scale
@@ -181,7 +178,12 @@ def _refine(
     Source: efficient second-order minimisation, Benhimane and Malis 2004, with a prior.
     """
     shift, log_scale, prior_variance = current
-    visible, weight = placed[..., 0], placed[..., 1] * known
+    weight = placed[..., 1] * known
+    # both are blurred over what can be compared, and over no more: the occluder's contour must
+    # not look like the object's
+    mass = np.maximum(_blur(weight), 0.04)
+    visible = _blur(placed[..., 0] * weight) / mass
+    silhouette = _blur(silhouette * weight) / mass
     # the mean of both gradients converges faster, and moves a silhouette out of open background
     both = (visible + silhouette) / 2
     gradient_y, gradient_x = np.zeros_like(both), np.zeros_like(both)
