@@ -34,6 +34,8 @@ from amodal_model.tracks import MotionConfig, Tracks, View, follow, new_tracks
 
 MAX_OBJECTS = 1024
 MAX_SIDE = 16384
+OPEN_LOGIT = 2.0
+"""Logit above which a hidden part is believed where no other mask could hide it."""
 
 
 class StreamConfig(NamedTuple):
@@ -364,9 +366,10 @@ def compose(
         least_overlap: pixels from which a mask over the hidden part counts as its occluder.
     """
     shown = [entry for entry in silhouettes if entry.visible.area]
+    coverage = cover((entry.visible for entry in shown), frame_size)
     results, order = [], []
     for entry in silhouettes:
-        amodal = _amodal_mask(entry, frame_size)
+        amodal = _amodal_mask(entry, coverage)
         inferred = subtract(amodal, entry.visible)
         occluders = _occluders(entry.track_id, inferred, shown, least_overlap)
         order += [(front, entry.track_id) for front in occluders]
@@ -380,9 +383,19 @@ def compose(
     return FrameResult(tuple(results), tuple(sorted(order)))
 
 
-def _amodal_mask(entry: Silhouette, frame_size: tuple[int, int]) -> BoxedMask:
+def _amodal_mask(entry: Silhouette, coverage: UInt8[np.ndarray, "H W"]) -> BoxedMask:
+    """Return the visible part and what the network adds to it.
+
+    Under other masks it is believed from even odds on. In the open only an occluder that has no
+    mask can hide something, so there it must be nearly certain.
+    """
+    frame_size = entry.visible.frame_size
+    x0, y0, x1, y1 = entry.bbox_xyxy
+    covered = coverage[y0:y1, x0:x1] > entry.visible.within(entry.bbox_xyxy)
+    predicted = BoxedMask(
+        entry.bbox_xyxy, entry.logits > np.where(covered, 0.0, OPEN_LOGIT), frame_size
+    )
     box = enclose_boxes(entry.bbox_xyxy, entry.visible.bbox_xyxy)
-    predicted = BoxedMask(entry.bbox_xyxy, entry.logits > 0, frame_size)
     return tighten(BoxedMask(box, predicted.within(box) | entry.visible.within(box), frame_size))
 
 
