@@ -32,12 +32,10 @@ class PlacementConfig(NamedTuple):
 
     Attributes:
         mask_noise: variance of one template pixel's disagreement, pixels of mask area.
-        scale_sigma: standard deviation of the log scale's change in one frame.
         max_log_scale: largest change of the log scale in one frame.
     """
 
     mask_noise: float = 0.7
-    scale_sigma: float = 0.03
     max_log_scale: float = 0.06
 
 
@@ -59,7 +57,7 @@ def register(
     silhouette: Float32[np.ndarray, "N 48 48"],
     known: Float32[np.ndarray, "N 48 48"],
     search: Float32[np.ndarray, "N 72 72 3"],
-    prior_variance: Float32[np.ndarray, " N"],
+    prior: tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, " N"]],
     config: PlacementConfig,
 ) -> Registration:
     """Register remembered silhouettes to the masks around their predicted windows.
@@ -68,7 +66,7 @@ def register(
         silhouette: the remembered silhouette, [0, 1].
         known: where it is known, [0, 1]; elsewhere it says nothing.
         search: (own, others, outside) over 1.5 times the predicted window, [0, 1].
-        prior_variance: variance of the prediction along each axis, template pixels².
+        prior: variance of the prediction along each axis, template pixels², and of the log scale.
         config: weights of the masks against the motion.
     """
     count = silhouette.shape[0]
@@ -76,17 +74,15 @@ def register(
     blocked = np.minimum(search[..., 1] + search[..., 2], 1)
     shift = np.zeros((count, 2), np.float32)
     log_scale = np.zeros(count, np.float32)
-    variance = np.array(prior_variance, np.float32)
+    variance = np.array(prior[0], np.float32)
     if count == 0:
         return Registration(shift, log_scale, variance)
     seen = np.maximum(1 - _grow(blocked), own).astype(np.float32)
-    shift = _search_shift(silhouette, known, own, seen, prior_variance, config)
+    shift = _search_shift(silhouette, known, own, seen, prior[0], config)
     unblocked = 1 - blocked
     for _ in range(_REFINEMENTS):
         placed = _resample(own, unblocked, shift, log_scale)
-        step, variance = _refine(
-            silhouette, known, placed, (shift, log_scale, prior_variance), config
-        )
+        step, variance = _refine(silhouette, known, placed, (shift, log_scale, *prior), config)
         shift = shift + step[:, :2]
         limit = config.max_log_scale
         log_scale = np.clip(log_scale + step[:, 2], -limit, limit).astype(np.float32)
@@ -170,14 +166,14 @@ def _refine(
     silhouette: Float32[np.ndarray, "N 48 48"],
     known: Float32[np.ndarray, "N 48 48"],
     placed: Float32[np.ndarray, "N 48 48 2"],
-    current: tuple[np.ndarray, np.ndarray, np.ndarray],
+    current: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     config: PlacementConfig,
 ) -> tuple[Float32[np.ndarray, "N 3"], Float32[np.ndarray, " N"]]:
     """Return one step (dx, dy, log scale) and the variance of the displacement.
 
     Source: efficient second-order minimisation, Benhimane and Malis 2004, with a prior.
     """
-    shift, log_scale, prior_variance = current
+    shift, log_scale, prior_variance, scale_variance = current
     weight = placed[..., 1] * known
     # both are blurred over what can be compared, and over no more: the occluder's contour must
     # not look like the object's
@@ -198,7 +194,7 @@ def _refine(
     noise = config.mask_noise / 5
     precision = np.zeros((count, 3, 3), np.float32)
     precision[:, 0, 0] = precision[:, 1, 1] = 1 / prior_variance
-    precision[:, 2, 2] = 1 / config.scale_sigma**2
+    precision[:, 2, 2] = 1 / scale_variance
     hessian = weighted @ jacobian.transpose(0, 2, 1) / noise + precision
     error = (silhouette - visible).reshape(count, -1, 1)
     now = np.concatenate([shift, log_scale[:, None]], 1)[..., None]

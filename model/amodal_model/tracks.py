@@ -28,15 +28,18 @@ class MotionConfig(NamedTuple):
     """How objects are expected to move, in template pixels (1/48 of the window) and frames.
 
     Attributes:
-        process_variance: variance that a frame adds to the predicted place.
-        speed_share: standard deviation that a frame's own displacement adds, as its share.
+        first_surprise: what an object's motion is expected to miss before it is known: variance
+            of a frame's displacement, and of the log scale.
+        least_surprise: the least of both, for objects that move as predicted.
+        surprise_gain: how far one frame's miss replaces what was expected.
         velocity_gain: how far one frame's displacement replaces the remembered velocity.
         velocity_fade: what is left of the velocity after a frame without information.
         window_ratio: side of a new window over the larger side of the object's box.
     """
 
-    process_variance: float = 1.5
-    speed_share: float = 0.3
+    first_surprise: tuple[float, float] = (1.5, 0.03**2)
+    least_surprise: tuple[float, float] = (0.1, 0.008**2)
+    surprise_gain: float = 0.1
     velocity_gain: float = 0.2
     velocity_fade: float = 0.99
     window_ratio: float = 2.0
@@ -49,6 +52,8 @@ class Tracks(NamedTuple):
         window: (N, 3) centre x, centre y and side, frame pixels.
         velocity: (N, 3) change of the centre in frame pixels and of the log side, per frame.
         variance: (N,) of the place, template pixels².
+        surprise: (N, 2) variance by which a frame's displacement (template pixels², each axis) and
+            log scale miss their prediction; learned while the object shows.
         template: (N, 2, 48, 48) remembered silhouette and how far it is known.
         is_new: (N,) whether nothing is remembered yet.
     """
@@ -56,6 +61,7 @@ class Tracks(NamedTuple):
     window: Float64[np.ndarray, "N 3"]
     velocity: Float64[np.ndarray, "N 3"]
     variance: Float32[np.ndarray, " N"]
+    surprise: Float32[np.ndarray, "N 2"]
     template: Float32[np.ndarray, "N 2 48 48"]
     is_new: np.ndarray
 
@@ -73,6 +79,7 @@ def new_tracks(count: int) -> Tracks:
         np.tile(np.array([0.0, 0.0, 8.0]), (count, 1)),
         np.zeros((count, 3)),
         np.ones(count, np.float32),
+        np.tile(np.array(MotionConfig().first_surprise, np.float32), (count, 1)),
         np.zeros((count, 2, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32),
         np.ones(count, bool),
     )
@@ -116,8 +123,7 @@ def _predict(tracks: Tracks, gap: float, motion: MotionConfig) -> Tracks:
     moved = tracks.window.copy()
     moved[:, :2] += tracks.velocity[:, :2] * gap
     moved[:, 2] *= np.exp(np.clip(tracks.velocity[:, 2] * gap, -0.5, 0.5))
-    speed = np.hypot(tracks.velocity[:, 0], tracks.velocity[:, 1]) * TEMPLATE_SIDE / moved[:, 2]
-    added = motion.process_variance + (motion.speed_share * speed) ** 2
+    added = np.maximum(tracks.surprise[:, 0], motion.least_surprise[0])
     variance = np.minimum(tracks.variance + added * gap, TEMPLATE_SIDE**2)
     return tracks._replace(window=moved, variance=variance.astype(np.float32))
 
@@ -159,7 +165,8 @@ def _place(
         search[row] = crop_masks(view.own, view.coverage, wide, SEARCH_SIDE)
     template = predicted.template[old]
     prior = predicted.variance[old]
-    found = register(template[:, 0], template[:, 1], search / 255, prior, placement)
+    scale_prior = np.maximum(predicted.surprise[old, 1], motion.least_surprise[1])
+    found = register(template[:, 0], template[:, 1], search / 255, (prior, scale_prior), placement)
     window = predicted.window.copy()
     window[old, :2] += found.shift_xy * (window[old, 2:] / TEMPLATE_SIDE)
     window[old, 2] *= np.exp(found.log_scale)
@@ -175,7 +182,12 @@ def _place(
     velocity[:, 2] = np.clip(velocity[:, 2] * 0.9, -0.03, 0.03)
     variance = predicted.variance.copy()
     variance[old] = found.variance
-    return predicted._replace(window=window, velocity=velocity, variance=variance)
+    missed = np.stack([(found.shift_xy**2).mean(1), found.log_scale**2], 1) / gap
+    surprise = predicted.surprise.copy()
+    surprise[old] += motion.surprise_gain * informed.astype(np.float32) * (missed - surprise[old])
+    return predicted._replace(
+        window=window, velocity=velocity, variance=variance, surprise=surprise
+    )
 
 
 def _fit_windows(

@@ -19,6 +19,10 @@ OVER = 8
 """Samples along each side of a pixel."""
 
 
+def scale_prior(count: int) -> np.ndarray:
+    return np.full(count, 0.03**2, np.float32)
+
+
 def ellipse(
     side: int, center: tuple[float, float], radii: tuple[float, float] = (13.0, 9.0)
 ) -> np.ndarray:
@@ -59,7 +63,13 @@ def half_plane(columns: slice) -> np.ndarray:
 def found(search: np.ndarray, variance: float = 16.0) -> Registration:
     prior = np.full(len(search), variance, np.float32)
     shape = (len(search), 1, 1)
-    return register(np.tile(TEMPLATE, shape), np.tile(KNOWN, shape), search, prior, CONFIG)
+    return register(
+        np.tile(TEMPLATE, shape),
+        np.tile(KNOWN, shape),
+        search,
+        (prior, scale_prior(len(search))),
+        CONFIG,
+    )
 
 
 SHIFTS = [(0.0, 0.0), (3.0, -2.0), (-6.5, 1.3), (0.4, 7.7), (5.0, 5.0)]
@@ -138,7 +148,7 @@ def test_what_is_not_known_of_the_silhouette_does_not_pull() -> None:
     wrong = TEMPLATE.copy()
     wrong[:, :, 24:] = 0
     prior = np.full(1, 16, np.float32)
-    place = register(wrong, known, searched((3.0, 0.0)), prior, CONFIG)
+    place = register(wrong, known, searched((3.0, 0.0)), (prior, scale_prior(1)), CONFIG)
     np.testing.assert_allclose(place.shift_xy[0], (3, 0), atol=1)
 
 

@@ -73,7 +73,7 @@ def test_hidden_object_coasts() -> None:
     for _ in range(10):
         _, tracks = step(tracks, view(NOTHING, wall))
     np.testing.assert_allclose(tracks.window[0, 0], 35 + 2 * 34, atol=5)
-    assert tracks.variance[0] > certain + 5
+    assert tracks.variance[0] > certain + 0.5  # a steady object stays predictable
 
 
 def test_hidden_object_coasts_as_far_as_the_gap_is_long() -> None:
