@@ -50,13 +50,16 @@ def train(  # noqa: PLR0913  (every option is an argument)
         Path | None, typer.Option(help="Shape library: moving silhouettes to train on as well.")
     ] = None,
     size: Annotated[str, typer.Option(help="small or base; --init brings its own.")] = "base",
+    memory: Annotated[
+        bool, typer.Option(help="--no-memory: the measuring stick that sees one frame.")
+    ] = True,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     learning_rate: Annotated[float, typer.Option(min=1e-6, max=0.1)] = 2e-3,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Processes drawing batches.")] = 1,
 ) -> None:
     """Train on visible masks, self-supervised; run again to go on from the last checkpoint."""
     began = time.monotonic()
-    start = _start(init, size)
+    start = _start(init, size, uses_memory=memory)
     source = find_source(datasets, shapes, is_selection=False)
     held_out = find_source(datasets, shapes, is_selection=True)
     config = TrainConfig(steps=steps, seed=seed, learning_rate=learning_rate, workers=workers)
@@ -73,12 +76,12 @@ def train(  # noqa: PLR0913  (every option is an argument)
     _finish(output, network, init, (before, after), _training(datasets, shapes, config))
 
 
-def _start(init: str | None, size: str) -> AmodalNetwork:
+def _start(init: str | None, size: str, *, uses_memory: bool) -> AmodalNetwork:
     if init:
         return load_network(find_model(init))
     if size not in SIZES:
         raise InputError(f"size {size!r} is not one of {', '.join(SIZES)}")
-    return AmodalNetwork(SIZES[size])
+    return AmodalNetwork(SIZES[size]._replace(uses_memory=uses_memory))
 
 
 def find_source(
