@@ -42,7 +42,7 @@ class MotionConfig(NamedTuple):
     surprise_gain: float = 0.1
     velocity_gain: float = 0.2
     velocity_fade: float = 0.99
-    window_ratio: float = 2.0
+    window_ratio: float = 1.6
 
 
 class Tracks(NamedTuple):
@@ -102,7 +102,7 @@ def follow(
         motion: what is expected of the motion.
     """
     predicted = _predict(tracks, gap, motion)
-    predicted = _catch_up(predicted, views)
+    predicted = _catch_up(predicted, views, motion)
     placed = _place(tracks, predicted, views, gap, (placement, motion))
     window, theta = _fit_windows(placed, views, motion)
     crop = np.stack(
@@ -128,7 +128,7 @@ def _predict(tracks: Tracks, gap: float, motion: MotionConfig) -> Tracks:
     return tracks._replace(window=moved, variance=variance.astype(np.float32))
 
 
-def _catch_up(tracks: Tracks, views: Sequence[View]) -> Tracks:
+def _catch_up(tracks: Tracks, views: Sequence[View], motion: MotionConfig) -> Tracks:
     """Bring windows to objects that show up elsewhere; start windows on new objects."""
     window, variance = tracks.window.copy(), tracks.variance.copy()
     for index, view in enumerate(views):
@@ -136,7 +136,7 @@ def _catch_up(tracks: Tracks, views: Sequence[View]) -> Tracks:
         if x1 <= x0:
             continue
         if tracks.is_new[index]:
-            window[index] = window_around(view.own.bbox_xyxy, 2.0)
+            window[index] = window_around(view.own.bbox_xyxy, motion.window_ratio)
             continue
         reach = 0.3 * window[index, 2]
         offset = np.array([(x0 + x1) / 2, (y0 + y1) / 2]) - window[index, :2]
