@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from lightning_fabric import Fabric
@@ -106,6 +107,8 @@ def train_network(
     Raises:
         InputError: the folder holds a checkpoint of other settings.
     """
+    # OpenCV's threads do not survive the fork of a worker, which would wait for them for ever
+    cv2.setNumThreads(1)
     torch.manual_seed(config.seed)
     fabric = Fabric(accelerator="auto", devices=1, precision=config.precision)  # type: ignore[arg-type]
     average = copy.deepcopy(network).requires_grad_(requires_grad=False)
