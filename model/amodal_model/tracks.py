@@ -42,7 +42,7 @@ class MotionConfig(NamedTuple):
     surprise_gain: float = 0.1
     velocity_gain: float = 0.2
     velocity_fade: float = 0.99
-    window_ratio: float = 1.6
+    window_ratio: float = 1.5
 
 
 class Tracks(NamedTuple):

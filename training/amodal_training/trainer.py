@@ -48,7 +48,7 @@ class TrainConfig(NamedTuple):
         frames: frames in a sequence.
         learning_rate: its peak.
         seed: of weights and batches.
-        precision: of Lightning Fabric: ``32-true`` or ``bf16-mixed``.
+        precision: of Lightning Fabric, ``32-true`` or ``bf16-mixed``; ``auto``: what is fast here.
         workers: processes that draw batches; 0 draws them in the loop.
         save_every_s: seconds between checkpoints.
         budget_s: seconds of training, over all sessions of the run, after which it is over; the
@@ -61,7 +61,7 @@ class TrainConfig(NamedTuple):
     frames: int = 24
     learning_rate: float = 2e-3
     seed: int = 0
-    precision: str = "bf16-mixed"
+    precision: str = "auto"
     workers: int = 1
     save_every_s: float = 120.0
     budget_s: float = math.inf
@@ -110,7 +110,8 @@ def train_network(
     # OpenCV's threads do not survive the fork of a worker, which would wait for them for ever
     cv2.setNumThreads(1)
     torch.manual_seed(config.seed)
-    fabric = Fabric(accelerator="auto", devices=1, precision=config.precision)  # type: ignore[arg-type]
+    precision = find_precision() if config.precision == "auto" else config.precision
+    fabric = Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
     average = copy.deepcopy(network).requires_grad_(requires_grad=False)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=WEIGHT_DECAY
@@ -144,6 +145,17 @@ def train_network(
             break
     log.close()
     return average.eval()
+
+
+def find_precision() -> str:
+    """Return ``bf16-mixed`` where the hardware computes in it, else ``32-true``.
+
+    A CPU without bfloat16 instructions emulates them, ten times slower than single precision.
+    """
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    has_instructions = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return "bf16-mixed" if has_instructions else "32-true"
 
 
 def _load_batches(source: SequenceSource, config: TrainConfig, first: int) -> Iterable[Batch]:
