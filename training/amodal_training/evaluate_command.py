@@ -39,6 +39,10 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
     limit_clips: Annotated[
         int | None, typer.Option(min=1, help="Only the first so many clips.")
     ] = None,
+    noise: Annotated[
+        bool,
+        typer.Option("--noise", help="Disturb the visible masks: contours by 2 px, 5 % missing."),
+    ] = False,
 ) -> None:
     """Print the figures of a model on a dataset with amodal ground truth, next to the baselines."""
     if json_path is not None and (json_path.is_dir() or not json_path.absolute().parent.is_dir()):
@@ -49,7 +53,7 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
         parse_also(entry, mode) for entry in also or []
     ]
     methods = [segmenter_method(name, amodal_model.load(source), mode) for name, source in named]
-    options = EvaluationOptions(not no_baselines, flow, limit_clips, progress=True)
+    options = EvaluationOptions(not no_baselines, flow, limit_clips, progress=True, noise=noise)
     evaluation = evaluate_dataset(dataset, methods, options)
     reports = report_on(evaluation)
     console = Console()

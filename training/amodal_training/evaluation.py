@@ -6,8 +6,8 @@ Clips are read, completed and measured one at a time; of each prediction only th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from amodal_model.errors import InputError
-from amodal_model.masks import empty_mask, union
+from amodal_model.masks import BoxedMask, empty_mask, union
 from amodal_training.baseline_flow import shifts_by_flow
 from amodal_training.baselines import (
     BASELINES,
@@ -27,6 +27,14 @@ from amodal_training.baselines import (
 )
 from amodal_training.evaluation_clip import EvaluationClip, EvaluationSet, open_evaluation_set
 from amodal_training.evaluation_method import Method, TrackPrediction
+from amodal_training.evaluation_noise import disturb
+from amodal_training.evaluation_order import (
+    LOWER_EDGE,
+    OrderCounts,
+    count_order,
+    order_of_lower_edges,
+    true_fronts,
+)
 from amodal_training.metrics import (
     MIN_AREA_PX,
     SEEN_FROM,
@@ -46,12 +54,14 @@ class EvaluationOptions(NamedTuple):
         flow: those that need optical flow too; they decode the videos.
         limit_clips: only the first so many videos.
         progress: show a progress bar on standard error.
+        noise: disturb the visible masks that methods and baselines get; see ``evaluation_noise``.
     """
 
     baselines: bool = True
     flow: bool = True
     limit_clips: int | None = None
     progress: bool = False
+    noise: bool = False
 
 
 DEFAULT_OPTIONS = EvaluationOptions()
@@ -74,11 +84,16 @@ class Evaluation:
         dataset: name of its folder.
         clips: how many videos were evaluated.
         rows: the methods given, then the baselines.
+        orders: by name what each stated order is worth, one entry a track: the methods that state
+            one, then the heuristic.
+        noise: whether the visible masks were disturbed.
     """
 
     dataset: str
     clips: int
     rows: tuple[Row, ...]
+    orders: Mapping[str, Sequence[OrderCounts]] = field(default_factory=dict)
+    noise: bool = False
 
 
 class PairKey(NamedTuple):
@@ -127,16 +142,22 @@ def evaluate_dataset(
         raise InputError(f"method names must be new and different, got {', '.join(taken)} again")
     clip_set = open_evaluation_set(dataset, options.limit_clips)
     measured: dict[str, list[TrackMeasures]] = {}
+    orders: dict[str, list[OrderCounts]] = {}
     for clip in _with_progress(clip_set, options.progress):
-        for name, measures in measure_clip(clip, methods, options):
+        shown = disturb(clip) if options.noise else clip
+        predictions = {method.name: method.predict(shown) for method in methods}
+        for name, measures in measure_clip(clip, shown, predictions, options):
             measured.setdefault(name, []).append(measures)
+        for name, counts in measure_order(clip, shown, predictions):
+            orders.setdefault(name, []).append(counts)
     traits = {method.name: BaselineTraits(method.sees_future) for method in methods}
     rows = tuple(
         Row(name, {**BASELINES, **traits}[name], name not in traits, gather_pairs(measured[name]))
         for name in [*names, *BASELINES]
         if name in measured
     )
-    return Evaluation(dataset.resolve().name, len(clip_set.videos), rows)
+    name = dataset.resolve().name
+    return Evaluation(name, len(clip_set.videos), rows, orders, options.noise)
 
 
 def _with_progress(clip_set: EvaluationSet, show: bool) -> Iterable[EvaluationClip]:
@@ -149,24 +170,60 @@ def _with_progress(clip_set: EvaluationSet, show: bool) -> Iterable[EvaluationCl
     )
 
 
+Predictions = Mapping[str, Mapping[int, TrackPrediction]]
+"""By method and track id."""
+
+
 def measure_clip(
-    clip: EvaluationClip, methods: Sequence[Method], options: EvaluationOptions
+    clip: EvaluationClip,
+    shown: EvaluationClip,
+    predictions: Predictions,
+    options: EvaluationOptions,
 ) -> Iterator[tuple[str, TrackMeasures]]:
-    """Yield the measures of every method and baseline on each object of one clip."""
-    predictions = {method.name: method.predict(clip) for method in methods}
+    """Yield the measures of every method and baseline on each object of one clip.
+
+    Args:
+        clip: what is measured against.
+        shown: the same clip with the visible masks that methods and baselines get.
+        predictions: of the methods.
+        options: what to run beside them.
+    """
     flow = None
     if options.baselines and options.flow:
-        flow = shifts_by_flow(clip.visible_frames, clip.frames())
+        flow = shifts_by_flow(shown.visible_frames, clip.frames())
     still = np.zeros((clip.video.length, 2))
-    for track_id, one in clip.objects():
-        found = {name: given.get(track_id) for name, given in predictions.items()}
+    for (track_id, one), (_, given) in zip(clip.objects(), shown.objects(), strict=True):
+        found = {name: by_track.get(track_id) for name, by_track in predictions.items()}
         if options.baselines:
             shifts = None if flow is None else flow.get(track_id, still)
-            completed = complete_by_baselines(one, shifts)
+            completed = complete_by_baselines(given, shifts)
             found |= {name: TrackPrediction(masks) for name, masks in completed.items()}
         keys = pair_keys(one)
         for name, prediction in found.items():
-            yield name, measure_track(one, keys, prediction, clip)
+            yield name, measure_track(one, given.visible, keys, prediction, clip)
+
+
+def measure_order(
+    clip: EvaluationClip, shown: EvaluationClip, predictions: Predictions
+) -> Iterator[tuple[str, OrderCounts]]:
+    """Yield what each stated order, and the heuristic's, is worth for each object of a clip."""
+    objects = dict(clip.objects())
+    frames = clip.visible_frames
+    fronts = {
+        index: {back: true_fronts(one, back, frames, index) for back, one in objects.items()}
+        for index in range(clip.video.length)
+    }
+    for track_id, one in objects.items():
+        indices = [key.frame_index for key in pair_keys(one)]
+        counted = {index: fronts[index] for index in indices}
+        for name, by_track in predictions.items():
+            prediction = by_track.get(track_id)
+            if prediction is not None and prediction.order is not None:
+                stated = {index: prediction.order[index] for index in indices}
+                yield name, count_order(clip.source, track_id, counted, stated)
+        masks = shown.visible_frames
+        lower = {index: order_of_lower_edges(masks[index], track_id) for index in indices}
+        yield LOWER_EDGE, count_order(clip.source, track_id, counted, lower)
 
 
 def pair_keys(one: ObjectClip) -> list[PairKey]:
@@ -187,18 +244,26 @@ def pair_keys(one: ObjectClip) -> list[PairKey]:
 
 def measure_track(
     one: ObjectClip,
+    shown: Sequence[BoxedMask | None],
     keys: Sequence[PairKey],
     prediction: TrackPrediction | None,
     clip: EvaluationClip,
 ) -> TrackMeasures:
-    """Return the measures of one prediction; ``None`` counts as V everywhere.
+    """Return the measures of one prediction; ``None`` counts as the mask shown, everywhere.
+
+    Args:
+        one: the object, with its clean V.
+        shown: the visible masks that the method was given; P contains them.
+        keys: its pairs.
+        prediction: to be measured.
+        clip: its clip.
 
     Raises:
         InputError: the prediction has more or fewer entries than the clip has frames.
     """
     nothing = empty_mask(clip.video.frame_size)
     length = clip.video.length
-    given, confidence = prediction or TrackPrediction([None] * length)
+    given, confidence, _ = prediction or TrackPrediction([None] * length)
     if len(given) != length or (confidence is not None and len(confidence) != length):
         raise InputError(f"a prediction has {len(given)} frames, the clip {length}")
     measures = np.empty((len(keys), len(PairMeasures._fields)))
@@ -207,7 +272,7 @@ def measure_track(
     for row, key in enumerate(keys):
         index, before = key.frame_index, predicted
         seen, amodal = one.visible[index] or nothing, one.amodal[index] or nothing
-        predicted = union(seen, given[index] or nothing)
+        predicted = union(shown[index] or nothing, given[index] or nothing)
         measures[row] = measure_pair(predicted, seen, amodal, one.others[index])
         if key.follows:
             jitter[row] = pair_jitter(before, predicted, one.amodal[index - 1] or nothing, amodal)

@@ -21,10 +21,13 @@ class TrackPrediction(NamedTuple):
         masks: P, ``None`` where it says nothing.
         confidence_occluded: expected IoU of the hidden part, in [0, 1]; ``None`` where the method
             states no confidence, NaN in frames without one.
+        order: the (front, back) pairs that name the object, in both roles; ``None`` where the
+            method states no order.
     """
 
     masks: Sequence[BoxedMask | None]
     confidence_occluded: Sequence[float] | None = None
+    order: Sequence[Sequence[tuple[int, int]]] | None = None
 
 
 class Method(NamedTuple):
@@ -62,10 +65,15 @@ def collect_results(
     """
     masks: dict[int, list[BoxedMask | None]] = {track_id: [] for track_id in track_ids}
     confidence: dict[int, list[float]] = {track_id: [] for track_id in masks}
+    order: dict[int, list[list[tuple[int, int]]]] = {track_id: [] for track_id in masks}
     for result in results:
         objects = {one.track_id: one for one in result.objects}
         for track_id in masks:
             one = objects.get(track_id)
             masks[track_id].append(None if one is None else one.amodal)
             confidence[track_id].append(np.nan if one is None else one.confidence_occluded)
-    return {track_id: TrackPrediction(masks[track_id], confidence[track_id]) for track_id in masks}
+            order[track_id].append([pair for pair in result.order if track_id in pair])
+    return {
+        track_id: TrackPrediction(masks[track_id], confidence[track_id], order[track_id])
+        for track_id in masks
+    }

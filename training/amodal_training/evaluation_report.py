@@ -15,6 +15,7 @@ from rich.table import Table
 from amodal_training.baselines import BaselineTraits
 from amodal_training.calibration import expected_calibration_error, rank_correlation
 from amodal_training.evaluation import Evaluation, Row
+from amodal_training.evaluation_order import MIN_OVERLAP_PX, ORDER_FIGURES
 from amodal_training.intervals import RESAMPLES, Interval, mean_over_tracks, paired_difference
 from amodal_training.metrics import FIGURES, MIN_AREA_PX, OCCLUDED_FROM, Pairs, miou_occ
 
@@ -113,6 +114,7 @@ def report_json(evaluation: Evaluation, reports: Sequence[Report]) -> dict[str, 
     return {
         "dataset": evaluation.dataset,
         "clips": evaluation.clips,
+        "noise": evaluation.noise,
         "tracks": len(pairs.sources) if pairs else 0,
         "sources": len(set(pairs.sources)) if pairs else 0,
         "pairs": len(pairs.hidden) if pairs else 0,
@@ -120,6 +122,21 @@ def report_json(evaluation: Evaluation, reports: Sequence[Report]) -> dict[str, 
         "min_area_px": MIN_AREA_PX,
         "bootstrap_resamples": RESAMPLES,
         "methods": {report.name: _method_json(report) for report in reports},
+        "order": {
+            name: {figure: _interval_json(value) for figure, value in figures.items()}
+            for name, figures in order_figures(evaluation).items()
+        },
+    }
+
+
+def order_figures(evaluation: Evaluation) -> dict[str, dict[str, Interval]]:
+    """Return the figures of each stated order by name, with their intervals."""
+    return {
+        name: {
+            figure: mean_over_tracks(share(counts), [one.source for one in counts])
+            for figure, share in ORDER_FIGURES.items()
+        }
+        for name, counts in evaluation.orders.items()
     }
 
 
@@ -161,13 +178,15 @@ _BIN_COLUMNS = {
 
 
 def print_report(console: Console, evaluation: Evaluation, reports: Sequence[Report]) -> None:
-    """Print the two tables of an evaluation and, for each method, its lead over the heuristics."""
+    """Print the tables of an evaluation and, for each method, its lead over the heuristics."""
     size = report_json(evaluation, [])
     title = "{dataset}: {clips} clips of {sources} sources, {tracks} tracks, {pairs} pairs".format(
         **size
     )
+    title += ", visible masks disturbed" if evaluation.noise else ""
     console.print(_main_table(title, reports))
     console.print(_bin_table(reports))
+    console.print(_order_table(order_figures(evaluation)))
     for line in comparison_lines(reports):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
@@ -194,6 +213,20 @@ def _bin_table(reports: Sequence[Report]) -> Table:
         table.add_column(column, justify="right")
     for report in reports:
         table.add_row(_label(report), *(_short(report.figures[name].mean) for name in _BIN_COLUMNS))
+    return table
+
+
+def _order_table(orders: Mapping[str, Mapping[str, Interval]]) -> Table:
+    table = Table(title=f"who is in front: at least {MIN_OVERLAP_PX} hidden pixels under its mask")
+    table.add_column("method", no_wrap=True)
+    for column in ORDER_FIGURES:
+        table.add_column(f"{column} [95 %]", justify="right", no_wrap=True)
+    for name, figures in orders.items():
+        cells = [
+            f"{_short(one.mean)} [{_short(one.low)}, {_short(one.high)}]"
+            for one in figures.values()
+        ]
+        table.add_row(escape(name), *map(escape, cells))
     return table
 
 
