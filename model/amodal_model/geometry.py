@@ -88,12 +88,13 @@ def crop_masks(
         beyond = np.zeros((size, size, 3), np.uint8)
         beyond[..., 2] = 255
         return beyond
-    stack = np.zeros((box[3] - box[1], box[2] - box[0], 3), np.uint8)
-    mine = own.within(box)
-    stack[..., 0] = mine
-    stack[..., 1] = coverage[box[1] : box[3], box[0] : box[2]] > mine
-    stack *= 255
-    return _sample(stack, box, window, size)
+    mine = own.within(box).view(np.uint8)
+    covered = coverage[box[1] : box[3], box[0] : box[2]]
+    shrink = _shrink(window, size)
+    channels = (mine * np.uint8(255), cv2.compare(covered, mine, cv2.CMP_GT))
+    small = [_average(np.asarray(channel, np.uint8), shrink, 0) for channel in channels]
+    small.append(_outside(covered.shape, shrink))
+    return _sample(np.asarray(cv2.merge(small), np.uint8), box, window, size)
 
 
 def _shrink(window: Window, size: int) -> int:
@@ -101,18 +102,34 @@ def _shrink(window: Window, size: int) -> int:
     return max(int(window.side / size), 1)
 
 
+def _average(
+    channel: UInt8[np.ndarray, "h w"], shrink: int, padding: int
+) -> UInt8[np.ndarray, "h2 w2"]:
+    """Average blocks of ``shrink`` pixels; what a last block lacks is padding."""
+    if shrink == 1:
+        return channel
+    pad_y, pad_x = -channel.shape[0] % shrink, -channel.shape[1] % shrink
+    if pad_y or pad_x:
+        channel = np.asarray(
+            cv2.copyMakeBorder(channel, 0, pad_y, 0, pad_x, cv2.BORDER_CONSTANT, value=(padding,)),
+            np.uint8,
+        )
+    shape = (channel.shape[1] // shrink, channel.shape[0] // shrink)
+    return np.asarray(cv2.resize(channel, shape, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _outside(shape: tuple[int, int], shrink: int) -> UInt8[np.ndarray, "h2 w2"]:
+    """Return how much of each block of a part of the frame lies beyond that part."""
+    if shape[0] % shrink == 0 and shape[1] % shrink == 0:
+        return np.zeros((shape[0] // shrink, shape[1] // shrink), np.uint8)
+    return _average(np.zeros(shape, np.uint8), shrink, 255)
+
+
 def _sample(
     stack: UInt8[np.ndarray, "h w 3"], box: Box, window: Window, size: int
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Sample a window out of a part of the frame; large windows are averaged down first."""
+    """Sample a window out of a part of the frame that was averaged down by its shrink."""
     shrink = _shrink(window, size)
-    if shrink > 1:
-        pad_y, pad_x = -stack.shape[0] % shrink, -stack.shape[1] % shrink
-        padded = cv2.copyMakeBorder(
-            stack, 0, pad_y, 0, pad_x, cv2.BORDER_CONSTANT, value=(0, 0, 255)
-        )
-        shape = (padded.shape[1] // shrink, padded.shape[0] // shrink)
-        stack = np.asarray(cv2.resize(padded, shape, interpolation=cv2.INTER_AREA), np.uint8)
     scale = size * shrink / window.side
     matrix = np.array(
         [

@@ -24,7 +24,12 @@ SEARCH_SIDE = 72
 """Side of the searched crop, pixels of the same size; it spans 1.5 windows."""
 SEARCH_RATIO = SEARCH_SIDE / TEMPLATE_SIDE
 _MARGIN = (SEARCH_SIDE - TEMPLATE_SIDE) // 2
-_REFINEMENTS = 2
+_REFINEMENTS = 4
+_SETTLED = 0.05
+"""A step that moves no contour by more, in template pixels, is the last."""
+_SETTLED_UNITS = np.array([1, 1, TEMPLATE_SIDE / 3], np.float32)
+_SEARCH_FROM = 8.0
+"""Standard deviation of the place, template pixels, from which displacements are searched."""
 
 
 class PlacementConfig(NamedTuple):
@@ -77,25 +82,30 @@ def register(
     variance = np.array(prior[0], np.float32)
     if count == 0:
         return Registration(shift, log_scale, variance)
-    seen = np.maximum(1 - _grow(blocked), own).astype(np.float32)
-    shift = _search_shift(silhouette, known, own, seen, prior[0], config)
-    unblocked = 1 - blocked
+    # a search would leap to chance agreements that the refinement cannot reach
+    lost = prior[0] > _SEARCH_FROM**2
+    if lost.any():
+        seen = np.maximum(1 - _grow(blocked[lost]), own[lost]).astype(np.float32)
+        remembered = silhouette[lost], known[lost]
+        shift[lost] = _search_shift(*remembered, own[lost], seen, prior[0][lost], config)
+    both = np.stack([own, 1 - blocked], -1)
+    moving = np.arange(count)
     for _ in range(_REFINEMENTS):
-        placed = _resample(own, unblocked, shift, log_scale)
-        step, variance = _refine(silhouette, known, placed, (shift, log_scale, *prior), config)
-        shift = shift + step[:, :2]
+        now = shift[moving], log_scale[moving], prior[0][moving], prior[1][moving]
+        placed = _resample(both[moving], now[0], now[1])
+        step, variance[moving] = _refine(silhouette[moving], known[moving], placed, now, config)
+        shift[moving] += step[:, :2]
         limit = config.max_log_scale
-        log_scale = np.clip(log_scale + step[:, 2], -limit, limit).astype(np.float32)
-    return Registration(shift.astype(np.float32), log_scale, variance)
+        log_scale[moving] = np.clip(now[1] + step[:, 2], -limit, limit)
+        moving = moving[np.abs(step * _SETTLED_UNITS).max(1) > _SETTLED]
+        if not len(moving):
+            break
+    return Registration(shift, log_scale, variance)
 
 
 def _grow(maps: Float32[np.ndarray, "N h w"]) -> Float32[np.ndarray, "N h w"]:
     kernel = np.ones((3, 3), np.uint8)
     return np.stack([cv2.dilate(one, kernel) for one in maps]).astype(np.float32)
-
-
-def _blur(maps: Float32[np.ndarray, "N h w"]) -> Float32[np.ndarray, "N h w"]:
-    return np.stack([cv2.blur(one, (5, 5)) for one in maps]).astype(np.float32)
 
 
 def _halve(maps: Float32[np.ndarray, "N h w"]) -> Float32[np.ndarray, "N h2 w2"]:
@@ -132,14 +142,12 @@ def _search_shift(
 
 
 def _resample(
-    own: Float32[np.ndarray, "N 72 72"],
-    seen: Float32[np.ndarray, "N 72 72"],
+    both: Float32[np.ndarray, "N 72 72 2"],
     shift: Float32[np.ndarray, "N 2"],
     log_scale: Float32[np.ndarray, " N"],
 ) -> Float32[np.ndarray, "N 48 48 2"]:
     """Return (own, seen) of the search crop as the displaced, scaled template sees them."""
-    both = np.stack([own, seen], -1)
-    placed = np.empty((len(own), TEMPLATE_SIDE, TEMPLATE_SIDE, 2), np.float32)
+    placed = np.empty((len(both), TEMPLATE_SIDE, TEMPLATE_SIDE, 2), np.float32)
     middle, center = SEARCH_SIDE / 2 - 0.5, TEMPLATE_SIDE / 2 - 0.5
     for index, ((dx, dy), scale) in enumerate(zip(shift, np.exp(log_scale), strict=True)):
         matrix = np.array(
@@ -177,17 +185,21 @@ def _refine(
     weight = placed[..., 1] * known
     # both are blurred over what can be compared, and over no more: the occluder's contour must
     # not look like the object's
-    mass = np.maximum(_blur(weight), 0.04)
-    visible = _blur(placed[..., 0] * weight) / mass
-    silhouette = _blur(silhouette * weight) / mass
+    maps = np.empty((*weight.shape, 3), np.float32)
+    maps[..., 0] = weight
+    np.multiply(placed[..., 0], weight, out=maps[..., 1])
+    np.multiply(silhouette, weight, out=maps[..., 2])
+    for one in maps:
+        cv2.blur(one, (5, 5), dst=one)
+    mass = np.maximum(maps[..., 0], 0.04)
     # the mean of both gradients converges faster, and moves a silhouette out of open background
-    both = (visible + silhouette) / 2
+    both = (maps[..., 1] + maps[..., 2]) / (2 * mass)
     gradient_y, gradient_x = np.zeros_like(both), np.zeros_like(both)
     gradient_x[:, :, 1:-1] = (both[:, :, 2:] - both[:, :, :-2]) / 2
     gradient_y[:, 1:-1, :] = (both[:, 2:, :] - both[:, :-2, :]) / 2
     # the log scale moves a pixel by its distance from the centre, in template pixels
     spread = (gradient_x * _AXIS + gradient_y * _AXIS[:, None]) * (TEMPLATE_SIDE / 2)
-    count = len(visible)
+    count = len(weight)
     jacobian = np.stack([gradient_x, gradient_y, spread], 1).reshape(count, 3, -1)
     weighted = jacobian * weight.reshape(count, 1, -1)
     # the blur spreads one contour over five pixels: their errors are not independent
@@ -196,7 +208,7 @@ def _refine(
     precision[:, 0, 0] = precision[:, 1, 1] = 1 / prior_variance
     precision[:, 2, 2] = 1 / scale_variance
     hessian = weighted @ jacobian.transpose(0, 2, 1) / noise + precision
-    error = (silhouette - visible).reshape(count, -1, 1)
+    error = ((maps[..., 2] - maps[..., 1]) / mass).reshape(count, -1, 1)
     now = np.concatenate([shift, log_scale[:, None]], 1)[..., None]
     step = np.linalg.solve(hessian, weighted @ error / noise - precision @ now)[..., 0]
     step[:, :2] = np.clip(step[:, :2], -2, 2)

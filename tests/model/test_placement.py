@@ -170,3 +170,23 @@ def test_registering_twice_gives_the_same() -> None:
 def test_nothing_to_register_gives_nothing() -> None:
     place = found(np.zeros((0, SEARCH_SIDE, SEARCH_SIDE, 3), np.float32))
     assert [field.shape for field in place] == [(0, 2), (0,), (0,)]
+
+
+@pytest.mark.parametrize("shift", [(11.0, -9.0), (-12.0, 4.0)])
+def test_object_whose_place_is_uncertain_is_searched_far_away(shift: tuple[float, float]) -> None:
+    """Steps alone follow the gradient of contours that overlap, which these hardly do."""
+    place = found(searched(shift), variance=12.0**2)
+    np.testing.assert_allclose(place.shift_xy[0], shift, atol=0.5)
+
+
+def test_uncertain_and_certain_objects_are_placed_together_as_alone() -> None:
+    cases, variances = [searched((11.0, -9.0)), searched((2.0, 1.0))], [144.0, 4.0]
+    prior = np.array(variances, np.float32), scale_prior(2)
+    shape = (2, 1, 1)
+    together = register(
+        np.tile(TEMPLATE, shape), np.tile(KNOWN, shape), np.concatenate(cases), prior, CONFIG
+    )
+    for row, (case, variance) in enumerate(zip(cases, variances, strict=True)):
+        np.testing.assert_allclose(
+            together.shift_xy[row], found(case, variance).shift_xy[0], atol=1e-5
+        )
