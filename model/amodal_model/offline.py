@@ -92,6 +92,7 @@ def _fuse(forward: Estimate, backward: Estimate | None, frame_size: tuple[int, i
         box,
         logits.astype(np.float32),
         (confidence[0], confidence[1]),
+        first.evidence + second.evidence,
     )
 
 

@@ -30,6 +30,9 @@ class ObjectResult:
         score: expected IoU of ``amodal`` with the truth, in [0, 1].
         confidence_visible: confidence in the visible mask, in [0, 1]; 1 for masks given.
         confidence_occluded: expected IoU of the hidden part with the truth, in [0, 1].
+        remembered: the part of ``inferred`` that another frame showed as the object: an earlier
+            one, offline a later one too. The rest of ``inferred`` was never seen. Known to about
+            1/48 of the object's window.
     """
 
     track_id: int
@@ -41,6 +44,7 @@ class ObjectResult:
     score: float
     confidence_visible: float
     confidence_occluded: float
+    remembered: BoxedMask
 
     @cached_property
     def inferred(self) -> BoxedMask:

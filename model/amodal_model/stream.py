@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 
 from amodal_model.engine import Engine, take_rows
 from amodal_model.errors import InputError, LimitError
-from amodal_model.geometry import Window, paste_values
+from amodal_model.geometry import Window, paste_logits, paste_values
 from amodal_model.masks import (
     Box,
     BoxedMask,
@@ -78,6 +78,18 @@ class StreamState(NamedTuple):
     lost_ids: tuple[int, ...]
 
 
+class Evidence(NamedTuple):
+    """What is remembered of one object, in its window.
+
+    Attributes:
+        window: the square of the frame that the map spans.
+        template: (2, 48, 48) of [0, 1]: the pixel's last seen label, and how far it is known.
+    """
+
+    window: Window
+    template: Float32[np.ndarray, "2 s s"]
+
+
 class Estimate(NamedTuple):
     """What the network says of one object in one frame.
 
@@ -88,6 +100,7 @@ class Estimate(NamedTuple):
         logits: (S, S), silhouette where above 0.
         confidence: expected IoU of the silhouette and of its hidden part.
         frames_hidden: frames since it was visible.
+        evidence: what is remembered of it.
     """
 
     track_id: int
@@ -96,6 +109,7 @@ class Estimate(NamedTuple):
     logits: Float32[np.ndarray, "S S"]
     confidence: tuple[float, float]
     frames_hidden: float
+    evidence: Evidence
 
 
 class Silhouette(NamedTuple):
@@ -107,6 +121,7 @@ class Silhouette(NamedTuple):
         bbox_xyxy: the part of the frame that ``logits`` cover.
         logits: (h, w) over that box; elsewhere the object is not.
         confidence: expected IoU of the silhouette and of its hidden part.
+        evidence: what each direction of time remembers of it.
     """
 
     track_id: int
@@ -114,6 +129,7 @@ class Silhouette(NamedTuple):
     bbox_xyxy: Box
     logits: Float32[np.ndarray, "h w"]
     confidence: tuple[float, float]
+    evidence: tuple[Evidence, ...]
 
 
 class AmodalSegmenter:
@@ -200,14 +216,23 @@ class AmodalSegmenter:
         is_seen = np.array([mask.area > 0 for mask in own])
         hidden = np.where(is_seen, 0, state.frames_hidden + frame_gap).astype(np.float32)
         estimates = [
-            Estimate(track_id, mask, Window(*window), logits, (float(whole), float(part)), float(h))
-            for track_id, mask, window, logits, (whole, part), h in zip(
+            Estimate(
+                track_id,
+                mask,
+                Window(*window),
+                logits,
+                (float(whole), float(part)),
+                float(h),
+                Evidence(Window(*window), template),
+            )
+            for track_id, mask, window, logits, (whole, part), h, template in zip(
                 state.track_ids,
                 own,
                 tracks.window.tolist(),
                 outputs.logits,
                 outputs.confidence,
                 hidden,
+                outputs.template,
                 strict=True,
             )
         ]
@@ -348,7 +373,10 @@ def cover(masks: Any, frame_size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:
 def paste(estimate: Estimate, frame_size: tuple[int, int]) -> Silhouette:
     """Return an estimate in frame coordinates."""
     box, logits = paste_values(estimate.logits, estimate.window, frame_size, outside=-10.0)
-    return Silhouette(estimate.track_id, estimate.visible, box, logits, estimate.confidence)
+    evidence = (estimate.evidence,)
+    return Silhouette(
+        estimate.track_id, estimate.visible, box, logits, estimate.confidence, evidence
+    )
 
 
 def compose(
@@ -373,10 +401,11 @@ def compose(
         inferred = subtract(amodal, entry.visible)
         occluders = _occluders(entry.track_id, inferred, shown, least_overlap)
         order += [(front, entry.track_id) for front in occluders]
-        results.append(_result(entry, amodal, occluders))
+        remembered = _remembered(inferred, entry.evidence)
+        results.append(_result(entry, amodal, occluders, remembered))
     nothing = empty_mask(frame_size)
     results += [
-        ObjectResult(track_id, nothing, nothing, 1.0, "lost", (), 0.0, 0.0, 0.0)
+        ObjectResult(track_id, nothing, nothing, 1.0, "lost", (), 0.0, 0.0, 0.0, nothing)
         for track_id in lost_ids
     ]
     results.sort(key=lambda result: result.track_id)
@@ -399,6 +428,20 @@ def _amodal_mask(entry: Silhouette, coverage: UInt8[np.ndarray, "H W"]) -> Boxed
     return tighten(BoxedMask(box, predicted.within(box) | entry.visible.within(box), frame_size))
 
 
+def _remembered(inferred: BoxedMask, evidence: Sequence[Evidence]) -> BoxedMask:
+    """Return the part of a hidden part that was seen as the object in another frame."""
+    if inferred.area == 0:
+        return inferred
+    x0, y0 = inferred.bbox_xyxy[:2]
+    shape = inferred.pixels.shape
+    seen = np.zeros(shape, bool)
+    for (x, y, side), (latest, known) in evidence:
+        was_object = np.where(known > 0, latest, 0).astype(np.float32) - 0.5
+        # the box as a small frame: most of the window is of no interest
+        seen |= paste_logits(was_object, Window(x - x0, y - y0, side), shape).full()
+    return tighten(BoxedMask(inferred.bbox_xyxy, inferred.pixels & seen, inferred.frame_size))
+
+
 def _occluders(
     track_id: int, inferred: BoxedMask, shown: Sequence[Silhouette], least_overlap: int
 ) -> tuple[int, ...]:
@@ -411,7 +454,9 @@ def _occluders(
     return tuple(other for _, other in found)
 
 
-def _result(entry: Silhouette, amodal: BoxedMask, occluders: tuple[int, ...]) -> ObjectResult:
+def _result(
+    entry: Silhouette, amodal: BoxedMask, occluders: tuple[int, ...], remembered: BoxedMask
+) -> ObjectResult:
     visible_area, whole_area = entry.visible.area, amodal.area
     rate = 1 - visible_area / whole_area if whole_area else 1.0
     state: ObjectState = "visible" if rate < PARTIAL_FROM else "partial"
@@ -420,5 +465,5 @@ def _result(entry: Silhouette, amodal: BoxedMask, occluders: tuple[int, ...]) ->
     whole, part = entry.confidence
     seen = 1.0 if visible_area else 0.0
     return ObjectResult(
-        entry.track_id, entry.visible, amodal, rate, state, occluders, whole, seen, part
+        entry.track_id, entry.visible, amodal, rate, state, occluders, whole, seen, part, remembered
     )

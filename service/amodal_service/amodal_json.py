@@ -30,6 +30,7 @@ LISTS = {
     "segmentations": "segmentation",
     "visible_segmentations": "visible_segmentation",
     "inferred_segmentations": "inferred_segmentation",
+    "remembered_segmentations": "remembered_segmentation",
 }
 """The lists of an annotation, one entry a frame, and the key of a record each is made of."""
 

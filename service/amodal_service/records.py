@@ -3,7 +3,8 @@
     {"video_id": 1, "file_name": "a.mp4", "frame_index": 0, "pts_s": 0.0,
      "objects": [{"track_id", "state", "occlusion_rate", "score", "confidence_visible",
                   "confidence_occluded", "occluded_by", "bbox", "area",
-                  "segmentation", "visible_segmentation", "inferred_segmentation"}],
+                  "segmentation", "visible_segmentation", "inferred_segmentation",
+                  "remembered_segmentation"}],
      "order": [[front, back], ...]}
 
 Masks are COCO RLE or null where there is no pixel, ``bbox`` is the amodal ``[x, y, w, h]``. This
@@ -68,6 +69,7 @@ def _object_record(each: ObjectResult, given: Rle | None) -> Record:
         "segmentation": amodal,
         "visible_segmentation": visible,
         "inferred_segmentation": inferred,
+        "remembered_segmentation": encode_rle(each.remembered) if each.remembered.area else None,
     }
 
 
@@ -90,6 +92,7 @@ def _object_result(each: Record, frame_size: tuple[int, int]) -> ObjectResult:
         score=each["score"],
         confidence_visible=each["confidence_visible"],
         confidence_occluded=each["confidence_occluded"],
+        remembered=_mask(each["remembered_segmentation"], frame_size),
     )
 
 

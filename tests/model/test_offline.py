@@ -78,6 +78,10 @@ def test_part_hidden_at_first_is_known_from_the_future(
     assert mask_iou(ball_of(causal.objects).amodal, BALL) < 0.4
     assert mask_iou(ball_of(both.objects).amodal, BALL) > 0.8
     assert both.order == ((1, 2),)
+    assert ball_of(causal.objects).remembered.area < 40
+    known = ball_of(both.objects)
+    assert known.remembered.area > 0.8 * known.inferred.area
+    assert overlap_area(known.remembered, known.inferred) == known.remembered.area
 
 
 @pytest.mark.usefixtures("short_windows")

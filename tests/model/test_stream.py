@@ -333,3 +333,38 @@ def test_state_of_unequal_rows_is_refused(tiny_segmenter: AmodalSegmenter) -> No
     arrays["memory_maps"] = arrays["memory_maps"][:1]
     with pytest.raises(InputError, match=r"arrays of \[1, 2\] objects, need one number"):
         tiny_segmenter.load_state(arrays)
+
+
+def test_remembered_part_was_seen_before_and_the_rest_never(
+    evidence_segmenter: AmodalSegmenter,
+) -> None:
+    """The wall first hides the right half, then moves over the left one: only that was seen."""
+    scene = [wall_over_ball(72)] * 3 + [wall_over_ball(left) for left in range(71, 49, -1)]
+    results, _ = play(evidence_segmenter, scene)
+    first, last = object_of(results[0], 2), object_of(results[-1], 2)
+    assert last.state == "hidden"
+    left_half, right_half = rectangle(60, 30, 72, 54), rectangle(74, 30, 140, 54)
+    assert overlap_area(last.remembered, left_half) > 0.8 * left_half.area
+    assert overlap_area(last.remembered, right_half) < 30
+    assert first.remembered.area < 0.15 * left_half.area
+    for result in results:
+        for entry in result.objects:
+            inside = overlap_area(entry.remembered, entry.inferred)
+            assert inside == entry.remembered.area
+
+
+def test_what_was_seen_whole_is_remembered_where_it_is_hidden(
+    evidence_segmenter: AmodalSegmenter,
+) -> None:
+    results, _ = play(evidence_segmenter, [wall_over_ball(left) for left in (100, 90, 76, 72, 68)])
+    ball = object_of(results[-1], 2)
+    assert ball.inferred.area > 300
+    assert ball.remembered.area > 0.85 * ball.inferred.area
+    assert object_of(results[0], 2).remembered.area == 0
+
+
+def test_lost_objects_remember_nothing(tiny_segmenter: AmodalSegmenter) -> None:
+    segmenter = with_limits(tiny_segmenter, max_hidden_frames=1)
+    results, _ = play(segmenter, [{2: BALL}, {}, {}, {}])
+    ball = object_of(results[-1], 2)
+    assert (ball.state, ball.remembered.area) == ("lost", 0)

@@ -30,7 +30,8 @@ def result_of(
     track_id: int, visible: BoxedMask, amodal: BoxedMask, state: ObjectState
 ) -> ObjectResult:
     rate = 1 - visible.area / amodal.area if amodal.area else 1.0
-    return ObjectResult(track_id, visible, amodal, rate, state, (1,), 0.75, 1.0, 0.5)
+    remembered = rectangle(24, 15, 28, 25) if state == "hidden" else empty_mask(SIZE)
+    return ObjectResult(track_id, visible, amodal, rate, state, (1,), 0.75, 1.0, 0.5, remembered)
 
 
 def frame_results() -> list[FrameResult]:

@@ -37,6 +37,9 @@ def test_the_lists_tell_what_happened(written: dict[str, Any]) -> None:
     assert [rle is None for rle in second["segmentations"]] == [True, False, False, True]
     assert [rle is None for rle in second["visible_segmentations"]] == [True, False, True, True]
     assert [rle is None for rle in second["inferred_segmentations"]] == [True, False, False, True]
+    remembered = [rle is None for rle in second["remembered_segmentations"]]
+    assert remembered == [True, True, False, True]
+    assert first["remembered_segmentations"] == [None] * 4
     assert second["occluded_by"] == [None, [1], [1], [1]]
     assert written["videos"][0]["order"] == [[], [[1, 2]], [[1, 2]], []]
 

@@ -19,6 +19,9 @@ def test_a_record_reads_back_as_the_result_it_was_made_from(segmented: Segmented
     assert partial.visible.bbox_xyxy == (10, 15, 20, 25)
     assert partial.amodal.bbox_xyxy == (10, 15, 30, 25)
     assert np.array_equal(front.visible.full(), front.amodal.full())
+    assert partial.remembered.area == 0
+    hidden = frame_result(records[2], (48, 64)).objects[1]
+    assert hidden.remembered.bbox_xyxy == (24, 15, 28, 25)
 
 
 def test_masks_without_a_pixel_are_null(segmented: Segmented) -> None:

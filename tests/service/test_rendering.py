@@ -21,7 +21,21 @@ def _result(
     track_id: int, visible: BoxedMask, amodal: BoxedMask, state: ObjectState
 ) -> FrameResult:
     return FrameResult(
-        (ObjectResult(track_id, visible, amodal, 0.5, state, (), 0.5, 1.0, 0.5),), ()
+        (
+            ObjectResult(
+                track_id,
+                visible,
+                amodal,
+                0.5,
+                state,
+                (),
+                0.5,
+                1.0,
+                0.5,
+                empty_mask(visible.frame_size),
+            ),
+        ),
+        (),
     )
 
 
@@ -68,7 +82,14 @@ def test_objects_at_the_border_are_drawn_inside_the_frame(grey: np.ndarray) -> N
     dot = np.zeros((16, 16), bool)
     dot[15, 15] = True
     mask = box_mask(dot)
-    result = FrameResult((ObjectResult(9, mask, mask, 0.0, "visible", (), 1.0, 1.0, 1.0),), ())
+    result = FrameResult(
+        (
+            ObjectResult(
+                9, mask, mask, 0.0, "visible", (), 1.0, 1.0, 1.0, empty_mask(mask.frame_size)
+            ),
+        ),
+        (),
+    )
     assert draw_overlay(tiny, result).shape == (16, 16, 3)
 
 

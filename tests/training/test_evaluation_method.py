@@ -42,7 +42,9 @@ def test_segmenter_is_measured_like_any_method(
 
 
 def result_of(track_id: int, amodal: BoxedMask) -> ObjectResult:
-    return ObjectResult(track_id, amodal, amodal, 0.0, "visible", (), 0.9, 1.0, 0.25)
+    return ObjectResult(
+        track_id, amodal, amodal, 0.0, "visible", (), 0.9, 1.0, 0.25, empty_mask((4, 4))
+    )
 
 
 def test_objects_without_a_result_have_no_prediction_in_that_frame() -> None:
