@@ -114,8 +114,13 @@ def _average(
             cv2.copyMakeBorder(channel, 0, pad_y, 0, pad_x, cv2.BORDER_CONSTANT, value=(padding,)),
             np.uint8,
         )
-    shape = (channel.shape[1] // shrink, channel.shape[0] // shrink)
-    return np.asarray(cv2.resize(channel, shape, interpolation=cv2.INTER_AREA), np.uint8)
+    while shrink > 1:
+        # two by two is the fast case of OpenCV
+        step = 2 if shrink % 2 == 0 else shrink
+        shape = (channel.shape[1] // step, channel.shape[0] // step)
+        channel = np.asarray(cv2.resize(channel, shape, interpolation=cv2.INTER_AREA), np.uint8)
+        shrink //= step
+    return channel
 
 
 def _outside(shape: tuple[int, int], shrink: int) -> UInt8[np.ndarray, "h2 w2"]:
