@@ -38,6 +38,7 @@ def load(
     provider: str = "auto",
     require_gpu: bool = False,
     threads: int = 1,
+    precision: str | None = None,
     config: StreamConfig | None = None,
 ) -> AmodalSegmenter:
     """Return a segmenter that runs a model with ONNX Runtime.
@@ -47,11 +48,14 @@ def load(
         provider: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
         require_gpu: fail where the GPU does not really run.
         threads: CPU threads of one step.
+        precision: ``fp32``, ``fp16`` or ``int8``; by default what suits the provider best.
         config: how objects are kept and reported.
 
     Raises:
         ModelError: no such model, or a provider that is not available.
         MissingExtraError: onnxruntime is not installed.
     """
-    engine = OnnxEngine(find_model(model), provider, require_gpu=require_gpu, threads=threads)
+    engine = OnnxEngine(
+        find_model(model), provider, require_gpu=require_gpu, threads=threads, precision=precision
+    )
     return AmodalSegmenter(engine, config)

@@ -24,6 +24,7 @@ class EngineInfo(NamedTuple):
         sha256: of the model file.
         requested: execution providers asked for, best first.
         actual: the execution provider that really runs.
+        precision: of the graph: ``fp32``, ``fp16`` or ``int8``.
     """
 
     model_name: str
@@ -31,6 +32,7 @@ class EngineInfo(NamedTuple):
     sha256: str
     requested: tuple[str, ...]
     actual: str
+    precision: str = "fp32"
 
 
 class Engine(Protocol):

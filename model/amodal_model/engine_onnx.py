@@ -57,6 +57,7 @@ class OnnxEngine:
             installed wheel offers one.
         require_gpu: fail where the session ends up on the CPU.
         threads: CPU threads of one step.
+        precision: ``fp32``, ``fp16`` or ``int8``; by default `default_precision`.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
@@ -81,7 +82,8 @@ class OnnxEngine:
         uses_gpu = requested[0] != CPU
         if uses_gpu and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()
-        path = folder.graph(precision or ("fp16" if uses_gpu else "fp32"))
+        precision = precision or default_precision(folder, uses_gpu=uses_gpu)
+        path = folder.graph(precision)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -99,7 +101,7 @@ class OnnxEngine:
         self._ort_value: Any = onnxruntime.OrtValue
         self._device = "cuda" if actual in (CUDA, TENSORRT) else "cpu"
         sha256 = file_sha256(path)
-        self._info = EngineInfo(folder.name, folder.version, sha256, requested, actual)
+        self._info = EngineInfo(folder.name, folder.version, sha256, requested, actual, precision)
 
     @property
     def info(self) -> EngineInfo:
@@ -146,6 +148,17 @@ class OnnxEngine:
         return MemoryState(
             *(field if isinstance(field, np.ndarray) else field.numpy() for field in memory)
         )
+
+
+def default_precision(folder: ModelFolder, *, uses_gpu: bool) -> str:
+    """Return the precision that a model runs in where none is asked for.
+
+    GPUs run ``fp16``; the CPU ``int8`` where the model has it, because export writes it only if
+    it loses next to nothing.
+    """
+    if uses_gpu:
+        return "fp16"
+    return "int8" if folder.has("int8") else "fp32"
 
 
 def _choose_providers(available: Sequence[str], provider: str) -> tuple[str, ...]:

@@ -26,8 +26,9 @@ from amodal_model.engine_onnx import OnnxEngine
 from amodal_model.engine_torch import TorchEngine
 from amodal_model.errors import ModelError
 from amodal_model.memory import CROP_SIDE, MAP_NAMES, SCALAR_NAMES, MemoryState, StepInputs
-from amodal_model.model_files import FORMAT, ModelFolder, file_sha256
+from amodal_model.model_files import FORMAT, GRAPHS, ModelFolder, file_sha256
 from amodal_model.network import AmodalNetwork, remember
+from amodal_model.quantisation import Calibration, check_hidden_iou, quantise
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 5e-2}
 """Largest difference of any output, by precision; logits count as probabilities."""
@@ -57,9 +58,18 @@ class _Graph(nn.Module):
 
 
 def export_model(
-    network: AmodalNetwork, folder: Path, *, name: str, version: str, training: dict[str, Any]
+    network: AmodalNetwork,
+    folder: Path,
+    *,
+    name: str,
+    version: str,
+    training: dict[str, Any],
+    calibration: Calibration | None = None,
 ) -> ModelFolder:
     """Write a model folder; nothing is written unless parity holds.
+
+    An 8-bit graph that fails its gate is left out; ``model.json`` says under ``int8`` what it
+    loses, or why it is not there.
 
     Args:
         network: the network, on any device.
@@ -67,6 +77,7 @@ def export_model(
         name: name of the model.
         version: its version.
         training: what it was trained on and how; goes into ``model.json``.
+        calibration: what the 8-bit graph is made and judged with; without, there is none.
 
     Raises:
         ModelError: an exported graph differs from the network by more than `TOLERANCE`.
@@ -76,8 +87,8 @@ def export_model(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as partial:
         path = Path(partial)
         save_weights(network, path)
-        for precision, file_name in (("fp32", "model.onnx"), ("fp16", "model-fp16.onnx")):
-            _write_graph(network, path / file_name, precision)
+        for precision in TOLERANCE:
+            _write_graph(network, path / GRAPHS[precision], precision)
         description = {
             "format": FORMAT,
             "name": name,
@@ -89,17 +100,45 @@ def export_model(
             "training": training,
             "sha256": {entry.name: file_sha256(entry) for entry in sorted(path.glob("*.*"))},
         }
-        (path / "model.json").write_text(json.dumps(description, indent=2) + "\n")
         written = ModelFolder(path, description)
         for precision in TOLERANCE:
             engine = OnnxEngine(written, "cpu", precision=precision)
             check_parity(TorchEngine(network), engine, TOLERANCE[precision])
+        if calibration is not None:
+            description["int8"] = _add_int8(written, calibration)
+        (path / "model.json").write_text(json.dumps(description, indent=2) + "\n")
         if folder.exists():
             shutil.rmtree(folder)
         folder.mkdir()
         for entry in path.iterdir():
             shutil.copy(entry, folder)
     return ModelFolder(folder, description)
+
+
+def _add_int8(written: ModelFolder, calibration: Calibration) -> dict[str, Any]:
+    """Add the 8-bit graph to a folder if it holds its gate, and return what is said of it."""
+    path = written.path / GRAPHS["int8"]
+    sha256 = written.description["sha256"]
+    try:
+        quantise(written.graph("fp32"), path, calibration.steps)
+        sha256[path.name] = file_sha256(path)
+        single, eight = (OnnxEngine(written, "cpu", precision=name) for name in ("fp32", "int8"))
+        loss = check_hidden_iou(single, eight, calibration)
+    except ModelError as error:
+        path.unlink(missing_ok=True)
+        sha256.pop(path.name, None)
+        return {"left_out": str(error)}
+    return {"hidden_iou_loss": round(loss, 5), "calibration_steps": len(calibration.steps)}
+
+
+def describe_int8(folder: ModelFolder) -> str:
+    """Return one line on the 8-bit graph of an exported folder."""
+    said = folder.description.get("int8")
+    if said is None:
+        return "no 8-bit graph: nothing to calibrate on"
+    if "left_out" in said:
+        return f"no 8-bit graph: {said['left_out']}"
+    return f"8-bit graph: loses {said['hidden_iou_loss']:.4f} hidden IoU on held-out occlusions"
 
 
 def _write_graph(network: AmodalNetwork, path: Path, precision: str) -> None:

@@ -3,6 +3,7 @@
 model.json        what it is: name, version, network size, what it was trained on, sha256
 model.onnx        float32, for any execution provider
 model-fp16.onnx   completion in half precision, for GPUs
+model-int8.onnx   convolutions in 8 bit, for CPUs; only where it held its gate at export
 weights.npz       the weights, to train on from
 """
 
@@ -19,6 +20,8 @@ from amodal_model.errors import ModelError
 FORMAT = 1
 SHIPPED = {"shipped": "base"}
 """Names a user can give for the models inside the package, and their folders."""
+GRAPHS = {"fp32": "model.onnx", "fp16": "model-fp16.onnx", "int8": "model-int8.onnx"}
+"""File of each precision."""
 
 
 class ModelFolder(NamedTuple):
@@ -42,15 +45,19 @@ class ModelFolder(NamedTuple):
         """Version of the model."""
         return str(self.description["version"])
 
+    def has(self, precision: str) -> bool:
+        """Return whether the folder describes a graph of this precision."""
+        return GRAPHS.get(precision) in self.description.get("sha256", {})
+
     def graph(self, precision: str = "fp32") -> Path:
-        """Return the ONNX file of a precision, ``fp32`` or ``fp16``.
+        """Return the ONNX file of a precision, one of `GRAPHS`.
 
         Raises:
             ModelError: the folder has no such file, or it is not the one described.
         """
-        file_name = {"fp32": "model.onnx", "fp16": "model-fp16.onnx"}.get(precision)
+        file_name = GRAPHS.get(precision)
         if file_name is None:
-            raise ModelError(f"precision {precision!r} is not one of fp32, fp16")
+            raise ModelError(f"precision {precision!r} is not one of {', '.join(GRAPHS)}")
         path = self.path / file_name
         if not path.is_file():
             raise ModelError(f"{self.path}: no {file_name}")

@@ -20,8 +20,16 @@ import numpy as np
 
 from amodal_model import AmodalSegmenter, load
 from amodal_model.engine import Engine, EngineInfo
+from amodal_model.engine_onnx import OnnxEngine
 from amodal_model.masks import Rle, box_mask, decode_rle, encode_rle
-from amodal_model.memory import MemoryState, StepInputs, StepOutputs
+from amodal_model.memory import (
+    CROP_SIDE,
+    MAP_NAMES,
+    MemoryState,
+    StepInputs,
+    StepOutputs,
+)
+from amodal_model.model_files import find_model
 from amodal_model.stream import StreamState, compose, paste
 from amodal_model.video import open_clip
 from amodal_model.video_writer import VideoWriter
@@ -41,13 +49,19 @@ ALTERNATIVE = "DIS optical flow, half resolution (OpenCV)"
 
 
 class BenchResult(NamedTuple):
-    """CPU milliseconds a frame of each stage and of the alternative, and objects a frame."""
+    """CPU milliseconds a frame of each stage and of the alternative, and objects a frame.
+
+    ``steps_ms`` holds CPU milliseconds of the network for one object in one frame, five at a
+    time, for each precision the model has on the CPU; ``precision`` is that of the stages.
+    """
 
     stages_ms: dict[str, float]
     alternative_ms: float
     objects: int
     frames: int
     provider: str
+    precision: str
+    steps_ms: dict[str, float]
 
     @property
     def total_ms(self) -> float:
@@ -93,7 +107,49 @@ def run_bench(model: str = "shipped", frames: int = 60) -> BenchResult:
         _measure(segmenter, path, masks, watch)
     per_frame = {name: 1000 * spent / frames for name, spent in watch.spent_s.items()}
     alternative_ms = per_frame.pop(ALTERNATIVE)
-    return BenchResult(per_frame, alternative_ms, OBJECTS, frames, segmenter.engine.info.actual)
+    info = segmenter.engine.info
+    steps_ms = measure_steps(model, frames)
+    return BenchResult(
+        per_frame, alternative_ms, OBJECTS, frames, info.actual, info.precision, steps_ms
+    )
+
+
+def measure_steps(model: str, rounds: int) -> dict[str, float]:
+    """Return CPU milliseconds of one object's step by precision: median over rounds, one thread.
+
+    The precisions take turns, so that a busy machine slows them alike.
+    """
+    folder = find_model(model)
+    engines = {
+        precision: OnnxEngine(folder, "cpu", precision=precision)
+        for precision in ("fp32", "int8")
+        if folder.has(precision)
+    }
+    inputs, memory = _example_step()
+    spent_s: dict[str, list[float]] = {precision: [] for precision in engines}
+    for _ in range(WARM_UP_FRAMES + rounds):
+        for precision, engine in engines.items():
+            began = time.process_time()
+            engine.step(inputs, memory)
+            spent_s[precision].append(time.process_time() - began)
+    return {
+        precision: 1000 * float(np.median(spent[WARM_UP_FRAMES:])) / OBJECTS
+        for precision, spent in spent_s.items()
+    }
+
+
+def _example_step() -> tuple[StepInputs[np.ndarray], MemoryState[np.ndarray]]:
+    """Return five objects, each half covered by a box, remembered as a whole."""
+    side = CROP_SIDE
+    crop = np.zeros((OBJECTS, 3, side, side), np.float32)
+    crop[:, 0, side // 4 : side // 2, side // 4 : -side // 4] = 1
+    crop[:, 1, side // 2 :, side // 8 : -side // 8] = 1
+    theta = np.tile(np.eye(2, 3, dtype=np.float32), (OBJECTS, 1, 1))
+    context = np.tile(np.array([0.02, 1], np.float32), (OBJECTS, 1))
+    maps = np.zeros((OBJECTS, len(MAP_NAMES), side, side), np.float32)
+    maps[:, :, side // 4 : -side // 4, side // 4 : -side // 4] = 0.9
+    scalars = np.tile(np.array([0.9, 0], np.float32), (OBJECTS, 1))
+    return StepInputs(crop, theta, context), MemoryState(maps, scalars)
 
 
 def _draw_clip(path: Path, frames: int) -> list[dict[int, Rle]]:
@@ -178,13 +234,18 @@ def _step(
 
 def report(result: BenchResult) -> str:
     """Return the figures as lines of text."""
-    lines = [f"CPU time of a 640x480 frame, {result.objects} objects, {result.provider}, 1 thread"]
+    lines = [
+        f"CPU time of a 640x480 frame, {result.objects} objects, {result.provider}, "
+        f"{result.precision}, 1 thread"
+    ]
     lines += [f"  {name:<18}{value:8.2f} ms" for name, value in result.stages_ms.items()]
     ratio = result.total_ms / result.alternative_ms
     network = result.stages_ms["network"] / result.objects
     lines += [
         f"  {'all':<18}{result.total_ms:8.2f} ms   {result.object_steps_per_s:.0f} object-steps/s",
         f"  network            {network:8.2f} ms an object",
+        "network alone, ms an object-step, 5 at a time: "
+        + ", ".join(f"{name} {value:.2f}" for name, value in result.steps_ms.items()),
         f"alternative: {ALTERNATIVE}: {result.alternative_ms:.2f} ms a frame",
         f"ratio, all stages / alternative: {ratio:.2f}",
     ]

@@ -48,8 +48,8 @@ class Examination:
         versions: of the distributions this project uses, ``None`` where not installed.
         codecs: whether each video codec can be read, and those for writing be written.
         cpu_threads: threads this process may use.
-        model: name, version, providers asked for and running, milliseconds of a step; empty
-            where it does not run.
+        model: name, version, precision, providers asked for and running, milliseconds of a step;
+            empty where it does not run.
         parts: what each part of the project still misses.
         problems: what has to be put right, one line each.
     """
@@ -126,7 +126,7 @@ def report_lines(found: Examination, *, as_json: bool = False) -> list[str]:
     if found.model:
         model = found.model
         lines += [
-            f"{'model':24}{model['model_name']} {model['model_version']}",
+            f"{'model':24}{model['model_name']} {model['model_version']}, {model['precision']}",
             f"{'provider asked for':24}{', '.join(model['requested'])}",
             f"{'provider running':24}{model['actual']}, {model['step_ms']} ms a step of one object",
         ]

@@ -9,8 +9,12 @@ import torch
 import typer
 
 from amodal_model.errors import InputError, ModelError
-from amodal_model.export import export_model
+from amodal_model.export import describe_int8, export_model
 from amodal_model.network import AmodalNetwork, NetworkConfig
+from amodal_model.quantisation import Calibration
+from amodal_training.quantisation_data import draw_calibration
+from amodal_training.train_command import find_source
+from amodal_training.trainer import selection_batches
 
 
 def export(
@@ -20,14 +24,37 @@ def export(
     ] = None,
     name: Annotated[str | None, typer.Option(help="The run's name by default.")] = None,
     version: Annotated[str, typer.Option()] = "1",
+    dataset: Annotated[
+        list[Path] | None,
+        typer.Option(help="Dataset of visible masks to calibrate the 8-bit graph on; repeatable."),
+    ] = None,
+    shapes: Annotated[
+        Path | None, typer.Option(help="Shape library to calibrate on as well.")
+    ] = None,
 ) -> None:
-    """Write the ONNX graphs and weights of a checkpoint, unless they differ from the network."""
+    """Write the ONNX graphs and weights of a checkpoint, unless they differ from the network.
+
+    With --dataset, an 8-bit graph is written too, unless it loses hidden IoU on drawn occlusions.
+    """
+    if shapes is not None and not dataset:
+        raise InputError("--shapes needs a --dataset")
     network, training = read_checkpoint(run / "checkpoint.pt")
     folder = output or run / "model"
-    export_model(
-        network, folder, name=name or run.resolve().name, version=version, training=training
+    written = export_model(
+        network,
+        folder,
+        name=name or run.resolve().name,
+        version=version,
+        training=training,
+        calibration=_calibration(dataset, shapes) if dataset else None,
     )
     typer.echo(f"wrote {folder}")
+    typer.echo(describe_int8(written))
+
+
+def _calibration(datasets: list[Path], shapes: Path | None) -> Calibration:
+    held_out = selection_batches(find_source(datasets, shapes, is_selection=True), count=2)
+    return draw_calibration(find_source(datasets, shapes, is_selection=False), held_out)
 
 
 def read_checkpoint(path: Path) -> tuple[AmodalNetwork, dict[str, object]]:

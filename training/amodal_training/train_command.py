@@ -6,7 +6,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,11 +16,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from amodal_model.checkpoint import load_network
 from amodal_model.errors import InputError
-from amodal_model.export import export_model
+from amodal_model.export import describe_int8, export_model
 from amodal_model.model_files import find_model
 from amodal_model.network import AmodalNetwork, NetworkConfig
+from amodal_model.quantisation import Calibration
 from amodal_training import trainer
 from amodal_training.batches import MixedSource, SilhouetteSource
+from amodal_training.quantisation_data import draw_calibration
 from amodal_training.sequences import DatasetSource, SequenceSource
 from amodal_training.silhouette_shapes import read_library
 from amodal_training.trainer import Selection, TrainConfig, train_network
@@ -30,7 +32,7 @@ SIZES = {
     "base": NetworkConfig(channels=(32, 64, 128), blocks=(2, 2, 2)),
 }
 EXPORT_SHARE = 0.15
-"""Share of ``--minutes`` that selection and export may take, at least half a minute."""
+"""Share of ``--minutes`` that selection and export may take, at least 45 seconds."""
 MAX_STEPS = 1_000_000
 
 
@@ -66,14 +68,21 @@ def train(  # noqa: PLR0913  (every option is an argument)
     if minutes is not None:
         batches = trainer.selection_batches(held_out, count=1)
         bound_s = minutes * 60
-        left_s = bound_s - (time.monotonic() - began) - max(EXPORT_SHARE * bound_s, 30)
+        left_s = bound_s - (time.monotonic() - began) - max(EXPORT_SHARE * bound_s, 45)
         config = config._replace(steps=MAX_STEPS, budget_s=float(max(round(left_s), 5)))
     else:
         batches = trainer.selection_batches(held_out)
     before = trainer.measure_selection(start, batches) if init else None
     network = _train_with_progress(output, source, start, config)
     after = trainer.measure_selection(network, batches)
-    _finish(output, network, init, (before, after), _training(datasets, shapes, config))
+    training = _training(datasets, shapes, config)
+    _finish(
+        output,
+        (network, after),
+        (init, before),
+        training,
+        lambda: draw_calibration(source, batches),
+    )
 
 
 def _start(init: str | None, size: str, *, uses_memory: bool) -> AmodalNetwork:
@@ -138,13 +147,13 @@ def _training(datasets: Sequence[Path], shapes: Path | None, config: TrainConfig
 
 def _finish(
     output: Path,
-    network: AmodalNetwork,
-    init: str | None,
-    measured: tuple[Selection | None, Selection],
+    trained: tuple[AmodalNetwork, Selection],
+    started: tuple[str | None, Selection | None],
     training: dict[str, Any],
+    draw: Callable[[], Calibration],
 ) -> None:
     """Export the better of the start and the result, and say which."""
-    before, after = measured
+    (network, after), (init, before) = trained, started
     folder = output / "model"
     say = sys.stdout.write
     say(
@@ -160,5 +169,7 @@ def _finish(
         return
     training = {**training, "init": init, "selection": after._asdict()}
     name = output.resolve().name
-    export_model(network, folder, name=name, version="1", training=training)
-    say(f"wrote {folder}\n")
+    written = export_model(
+        network, folder, name=name, version="1", training=training, calibration=draw()
+    )
+    say(f"wrote {folder}\n{describe_int8(written)}\n")
