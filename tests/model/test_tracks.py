@@ -13,6 +13,7 @@ from amodal_model.tracks import MotionConfig, Tracks, View, follow, new_tracks
 
 SIZE = (120, 200)
 NOTHING = empty_mask(SIZE)
+RATIO = MotionConfig().window_ratio
 
 
 def rectangle(x0: int, y0: int, x1: int, y1: int) -> BoxedMask:
@@ -48,9 +49,9 @@ def box_of(frame: float) -> BoxedMask:
     return rectangle(left, 40, left + 30, 70)
 
 
-def test_new_object_gets_a_window_twice_its_size() -> None:
+def test_new_object_gets_a_window_half_as_large_again() -> None:
     inputs, tracks = step(new_tracks(1), view(rectangle(50, 40, 80, 60)))
-    np.testing.assert_allclose(tracks.window[0], [65, 50, 60])
+    np.testing.assert_allclose(tracks.window[0], [65, 50, 30 * RATIO])
     assert not tracks.is_new[0]
     assert inputs.crop.shape == (1, 3, 96, 96)
     np.testing.assert_array_equal(inputs.theta[0], [[1, 0, 0], [0, 1, 0]])
@@ -118,7 +119,7 @@ def test_window_is_fitted_again_to_an_object_that_comes_out() -> None:
     whole = rectangle(70, 30, 130, 90)
     inputs, after = step(before, view(whole))
     x, y, side = after.window[0]
-    np.testing.assert_allclose([x, y, side], [100, 60, 120], atol=1)
+    np.testing.assert_allclose([x, y, side], [100, 60, 60 * RATIO], atol=1)
     np.testing.assert_allclose(inputs.theta[0, 0, 0], side / before.window[0, 2], rtol=0.1)
     assert inputs.theta[0, 1, 1] == inputs.theta[0, 0, 0]
 
@@ -128,7 +129,7 @@ def test_window_grows_with_the_object() -> None:
     for half in range(10, 50):
         own = rectangle(100 - half, 60 - half, 100 + half, 60 + half)
         _, tracks = step(tracks, view(own))
-        assert 1.4 < tracks.window[0, 2] / (2 * half) < 3
+        assert 0.7 * RATIO < tracks.window[0, 2] / (2 * half) < 1.5 * RATIO
 
 
 def test_context_says_how_certain_the_place_is_and_the_gap() -> None:
@@ -173,9 +174,9 @@ def test_crop_shows_the_window() -> None:
     own, other = rectangle(50, 40, 80, 70), rectangle(80, 40, 100, 70)
     inputs, tracks = step(new_tracks(1), view(own, other))
     window = Window(*tracks.window[0].tolist())
-    assert window.side == 60
+    assert window.side == 30 * RATIO
     mine, others, outside = inputs.crop[0]
     assert mine[48, 48] == 1
-    assert others[48, 90] == 1
+    assert others[48, 94] == 1
     assert outside.max() == 0
-    assert mine.sum() == pytest.approx((96 / 60) ** 2 * own.area, rel=0.02)
+    assert mine.sum() == pytest.approx((96 / window.side) ** 2 * own.area, rel=0.02)
