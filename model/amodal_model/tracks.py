@@ -35,6 +35,8 @@ class MotionConfig(NamedTuple):
         velocity_gain: how far one frame's displacement replaces the remembered velocity.
         velocity_fade: what is left of the velocity after a frame without information.
         window_ratio: side of a new window over the larger side of the object's box.
+        middle: how far from a window's centre the centre of a visible box may be, as a share of
+            the side; beyond, the window is brought after it.
     """
 
     first_surprise: tuple[float, float] = (1.5, 0.03**2)
@@ -43,6 +45,7 @@ class MotionConfig(NamedTuple):
     velocity_gain: float = 0.2
     velocity_fade: float = 0.99
     window_ratio: float = 1.5
+    middle: float = 0.3
 
 
 class Tracks(NamedTuple):
@@ -138,7 +141,7 @@ def _catch_up(tracks: Tracks, views: Sequence[View], motion: MotionConfig) -> Tr
         if tracks.is_new[index]:
             window[index] = window_around(view.own.bbox_xyxy, motion.window_ratio)
             continue
-        reach = 0.3 * window[index, 2]
+        reach = motion.middle * window[index, 2]
         offset = np.array([(x0 + x1) / 2, (y0 + y1) / 2]) - window[index, :2]
         excess = offset - np.clip(offset, -reach, reach)
         window[index, :2] += excess

@@ -153,6 +153,51 @@ def test_same_seed_pastes_the_same() -> None:
     np.testing.assert_array_equal(first.unknown, second.unknown)
 
 
+def labeled(seed: int) -> MaskSequence:
+    """The ellipse's lower half is under something; whole ellipses, also in frame 3, are known."""
+    sequence = Ellipses().sample(np.random.default_rng(seed), FRAMES)
+    whole = [mask for mask in sequence.target if mask is not None]
+    answers: list[BoxedMask | None] = [*whole[:3], whole[2], *whole[3:]]
+    target = [None if mask is None else upper_half(mask) for mask in sequence.target]
+    return sequence._replace(target=target, answers=answers)
+
+
+def upper_half(mask: BoxedMask) -> BoxedMask:
+    full = mask.full()
+    full[(mask.bbox_xyxy[1] + mask.bbox_xyxy[3]) // 2 :] = False
+    return box_mask(full)
+
+
+def test_answers_are_asked_for_and_nothing_is_unknown() -> None:
+    sequence = labeled(1)
+    assert sequence.answers is not None
+    result = paste_occluders(np.random.default_rng(5), sequence, Ellipses(), CLEAN)
+    for answer, truth in zip(result.answer, sequence.answers, strict=True):
+        assert truth is not None
+        np.testing.assert_array_equal(answer.full(), truth.full())
+    assert not any(unknown.any() for unknown in result.unknown)
+
+
+def test_answers_change_nothing_that_is_shown() -> None:
+    """Supervised and self-supervised learning differ in labels alone: same draws, same masks."""
+    sequence, config = labeled(2), PasteConfig(none_share=0, noise_share=1)
+    with_answers, without = (
+        paste_occluders(np.random.default_rng(3), given, Ellipses(), config)
+        for given in (sequence, sequence._replace(answers=None))
+    )
+    np.testing.assert_array_equal(with_answers.coverage, without.coverage)
+    for a, b in zip(with_answers.own, without.own, strict=True):
+        np.testing.assert_array_equal(a.full(), b.full())
+    assert with_answers.softness == without.softness
+
+
+def test_target_that_is_not_in_the_frame_has_an_empty_answer() -> None:
+    sequence = labeled(0)
+    gone = sequence._replace(answers=[None] * FRAMES)
+    result = paste_occluders(np.random.default_rng(0), gone, Ellipses(), CLEAN)
+    assert all(answer.area == 0 for answer in result.answer)
+
+
 def test_pasting_leaves_the_sequence_alone() -> None:
     sequence, _ = pasted(2, PasteConfig(none_share=0, noise_share=1))
     for others in sequence.others:

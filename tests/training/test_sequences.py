@@ -158,6 +158,16 @@ def test_flip_mirrors_everything() -> None:
     assert np.argwhere(flipped.others[0]).tolist() == [[5, 52]]
 
 
+def test_flip_mirrors_the_answers() -> None:
+    sequence = sequence_of(rectangle(3, 4, 9, 20), None)
+    assert flip(sequence).answers is None
+    flipped = flip(sequence._replace(answers=[None, rectangle(0, 0, 5, 6)])).answers
+    assert flipped is not None
+    assert flipped[0] is None
+    assert flipped[1] is not None
+    np.testing.assert_array_equal(flipped[1].full(), rectangle(55, 0, 60, 6).full())
+
+
 def test_flip_twice_is_the_sequence() -> None:
     sequence = sequence_of(box_mask(np.random.default_rng(0).random(SIZE) < 0.3))
     again = flip(flip(sequence))

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from amodal_model.masks import BoxedMask
 from amodal_training.occluders import PasteConfig, paste_occluders
-from amodal_training.rollout import Batch, roll_out
+from amodal_training.rollout import Batch, Following, roll_out
 from amodal_training.sequences import MaskSequence, SequenceSource, flip
 from amodal_training.silhouette_shapes import ShapeLibrary
 from amodal_training.silhouettes import silhouette_tracklet
@@ -62,6 +62,7 @@ class StepBatches(Dataset[Batch]):
         shape: (sequences, frames) of a batch.
         seed: the whole run's seed.
         steps: steps of the run.
+        following: how targets are followed.
     """
 
     def __init__(
@@ -71,8 +72,9 @@ class StepBatches(Dataset[Batch]):
         shape: tuple[int, int],
         seed: int,
         steps: int,
+        following: Following | None = None,
     ) -> None:
-        self._source, self._paste = source, paste
+        self._source, self._paste, self._following = source, paste, following
         self._sequences, self._frames = shape
         self._seed, self._steps = seed, steps
 
@@ -83,7 +85,8 @@ class StepBatches(Dataset[Batch]):
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
         rng = np.random.default_rng([self._seed, step])
-        batch = draw_batch(rng, self._source, self._paste, (self._sequences, self._frames))
+        shape = (self._sequences, self._frames)
+        batch = draw_batch(rng, self._source, self._paste, shape, self._following)
         return thin_out(rng, batch)
 
 
@@ -92,6 +95,7 @@ def draw_batch(
     source: SequenceSource,
     paste: PasteConfig,
     shape: tuple[int, int],
+    following: Following | None = None,
 ) -> Batch:
     """Return a batch of ``shape`` = (sequences, frames), followed as the stream would."""
     sequences, frames = shape
@@ -101,7 +105,7 @@ def draw_batch(
         if rng.random() < 0.5:
             sequence = flip(sequence)
         pasted.append(paste_occluders(rng, sequence, source, paste))
-    return roll_out(pasted)
+    return roll_out(pasted, following)
 
 
 def thin_out(rng: np.random.Generator, batch: Batch) -> Batch:

@@ -3,7 +3,8 @@
 An occluder is another tracklet's silhouette, or a plain bar, blob or wall, that comes, lingers
 and leaves on a path of its own. It passes in front, or behind for the network to learn restraint.
 What happens to each pixel is the taxonomy of method.md: hidden by the occluder and known -> 1;
-under the occluder and known background -> 0; where other objects were seen -> unknown.
+under the occluder and known background -> 0; where other objects were seen -> unknown. A sequence
+that brings its own answers has no unknown pixel: the measuring stick of the supervised bound.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class PastedSequence(NamedTuple):
     Attributes:
         own: the target's visible mask after pasting; empty where nothing shows.
         coverage: uint8 (H, W) a frame, how many visible masks hold each pixel, ``own`` included.
-        answer: the target's mask before pasting.
+        answer: the target's mask before pasting, or the sequence's own answer.
         unknown: uint8 (H, W) a frame: 1 where the answer is not known.
         softness: standard deviation of the blur of its crops, crop pixels; 0 for none.
     """
@@ -82,35 +83,47 @@ def paste_occluders(
     is_noisy = rng.random() < config.noise_share
     own, coverage, answers, unknowns = [], [], [], []
     for index, given in enumerate(sequence.target):
-        answer = given or empty_mask(sequence.frame_size)
-        visible, covered = _composite(answer, sequence.others[index], occluders, index)
+        shown = given or empty_mask(sequence.frame_size)
+        visible, covered = _composite(shown, sequence.others[index], occluders, index)
         if is_noisy:
             visible, covered = _disturb(rng, visible, covered, config)
         own.append(box_mask(visible.astype(bool)))
         coverage.append(visible + covered)
-        answers.append(answer)
+        answers.append(_answer(sequence, shown, index))
         unknowns.append(_unknown(sequence, given, index))
     softness = rng.uniform(0.4, 1.0) if rng.random() < config.soft_share else 0.0
     return PastedSequence(own, coverage, answers, unknowns, softness)
 
 
+def _answer(sequence: MaskSequence, shown: BoxedMask, index: int) -> BoxedMask:
+    """Return what is asked for in a frame: what shows before pasting, or the answer brought."""
+    if sequence.answers is None:
+        return shown
+    return sequence.answers[index] or empty_mask(sequence.frame_size)
+
+
 def _unknown(
     sequence: MaskSequence, given: BoxedMask | None, index: int
 ) -> UInt8[np.ndarray, "H W"]:
-    """Mark where the answer is not known: under others, and everywhere in frames without it."""
+    """Mark where the answer is not known: under others, and everywhere in frames without it.
+
+    With answers brought nothing is unknown.
+    """
+    if sequence.answers is not None:
+        return np.zeros(sequence.frame_size, np.uint8)
     if given is None:
         return np.ones(sequence.frame_size, np.uint8)
     return cv2.dilate(sequence.others[index], np.ones((3, 3), np.uint8)).astype(np.uint8)
 
 
 def _composite(
-    answer: BoxedMask,
+    shown: BoxedMask,
     others: UInt8[np.ndarray, "H W"],
     occluders: list[Occluder],
     index: int,
 ) -> tuple[UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "H W"]]:
     """Return the target's visible pixels and those of all others, after pasting."""
-    visible = answer.full().astype(np.uint8)
+    visible = shown.full().astype(np.uint8)
     covered = others.copy()
     for occluder in occluders:
         mask = occluder.masks[index]

@@ -41,16 +41,26 @@ class Batch(NamedTuple):
     unknown: UInt8[np.ndarray, "M S S"]
 
 
-def roll_out(
-    sequences: Sequence[PastedSequence],
-    placement: PlacementConfig | None = None,
-    motion: MotionConfig | None = None,
-) -> Batch:
+class Following(NamedTuple):
+    """How objects are followed; anything but the default is an ablation.
+
+    Attributes:
+        placement: weights of the registration.
+        motion: what is expected of the motion.
+        shows_others: whether the memory is told where other visible masks are.
+    """
+
+    placement: PlacementConfig = PlacementConfig()
+    motion: MotionConfig = MotionConfig()
+    shows_others: bool = True
+
+
+def roll_out(sequences: Sequence[PastedSequence], following: Following | None = None) -> Batch:
     """Follow all sequences side by side; frames before a target was first seen are left out.
 
     The batch is empty where no target is ever seen.
     """
-    placement, motion = placement or PlacementConfig(), motion or MotionConfig()
+    following = following or Following()
     count = len(sequences)
     tracks = new_tracks(count)
     maps = torch.zeros(count, len(MAP_NAMES), CROP_SIDE, CROP_SIDE)
@@ -66,10 +76,12 @@ def roll_out(
             continue
         views = [View(sequences[row].own[index], sequences[row].coverage[index]) for row in ready]
         chosen = type(tracks)(*(field[ready] for field in tracks))
-        inputs, chosen = follow(chosen, views, 1.0, placement, motion)
+        inputs, chosen = follow(chosen, views, 1.0, following.placement, following.motion)
         _soften(inputs.crop, [sequences[row].softness for row in ready])
         memory = MemoryState(maps[ready], scalars[ready])
         tensors = StepInputs(*(torch.from_numpy(array) for array in inputs))
+        if not following.shows_others:
+            tensors = tensors._replace(crop=without_others(tensors.crop))
         memory, template = remember(tensors, memory)
         maps[ready], scalars[ready] = memory
         chosen = chosen._replace(template=template.numpy())
@@ -78,6 +90,11 @@ def roll_out(
         answers = _crop_answers([sequences[row] for row in ready], index, chosen.window)
         parts.append(_quantise(inputs, memory, answers))
     return Batch(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
+
+
+def without_others(crop: Float32[torch.Tensor, "N 3 S S"]) -> Float32[torch.Tensor, "N 3 S S"]:
+    """Return crops that do not tell where other visible masks are."""
+    return crop * crop.new_tensor([1, 0, 1])[:, None, None]
 
 
 def _soften(crops: Float32[np.ndarray, "N 3 S S"], softness: Sequence[float]) -> None:

@@ -30,11 +30,14 @@ class MaskSequence(NamedTuple):
         frame_size: ``(height, width)``, pixels.
         target: the target's visible mask, ``None`` where it has no pixel.
         others: uint8 (H, W) a frame: 1 where another object is visible, else 0.
+        answers: what is to be learned, known in every pixel of every frame, ``None`` where the
+            target is not in the frame. Self-supervised learning has none: it asks for what it hid.
     """
 
     frame_size: tuple[int, int]
     target: list[BoxedMask | None]
     others: list[UInt8[np.ndarray, "H W"]]
+    answers: list[BoxedMask | None] | None = None
 
 
 class SequenceSource(Protocol):
@@ -43,6 +46,14 @@ class SequenceSource(Protocol):
     def sample(self, rng: np.random.Generator, frames: int) -> MaskSequence:
         """Return a sequence of ``frames`` frames."""
         ...
+
+
+class Draw(NamedTuple):
+    """What was drawn from a dataset: frames of one tracklet, in the order they are played."""
+
+    video_id: int
+    track_id: int
+    frames: list[int]
 
 
 HELD_OUT = 10
@@ -63,18 +74,20 @@ class DatasetSource:
     def __init__(self, visible: Path, *, is_selection: bool = False) -> None:
         masks = read_mask_file(visible)
         self._sizes: dict[int, tuple[int, int]] = {}
-        self._tracks: dict[int, list[list[BoxedMask | None]]] = {}
+        self._first: dict[int, int] = {}
+        self._tracks: dict[int, dict[int, list[BoxedMask | None]]] = {}
         for index, video in enumerate(masks.videos):
             frames = held_out(index, len(masks.videos), video.length, is_selection=is_selection)
             self._sizes[video.video_id] = video.frame_size
-            self._tracks[video.video_id] = [
-                [track.mask(frame) for frame in frames]
+            self._first[video.video_id] = frames.start
+            self._tracks[video.video_id] = {
+                track.track_id: [track.mask(frame) for frame in frames]
                 for track in masks.tracklets_of(video.video_id)
-            ]
+            }
         self._index = [
-            (video_id, row)
+            (video_id, track_id)
             for video_id, tracks in self._tracks.items()
-            for row, track in enumerate(tracks)
+            for track_id, track in tracks.items()
             if sum(mask is not None and mask.area >= MIN_AREA for mask in track) >= 8
         ]
         if not self._index:
@@ -88,9 +101,13 @@ class DatasetSource:
 
     def sample(self, rng: np.random.Generator, frames: int) -> MaskSequence:
         """Return a sequence whose target is visible in enough of its frames."""
+        return self.sample_drawn(rng, frames)[0]
+
+    def sample_drawn(self, rng: np.random.Generator, frames: int) -> tuple[MaskSequence, Draw]:
+        """Return what `sample` does, and where it comes from, with frame indices of the video."""
         for _ in range(50):
-            video_id, row = self._index[rng.integers(len(self._index))]
-            track = self._tracks[video_id][row]
+            video_id, track_id = self._index[rng.integers(len(self._index))]
+            track = self._tracks[video_id][track_id]
             picked = _pick_frames(rng, len(track), frames)
             target = [track[index] for index in picked]
             shown = sum(mask is not None and mask.area >= MIN_AREA for mask in target)
@@ -100,14 +117,16 @@ class DatasetSource:
             seen = [index for index, mask in enumerate(track) if mask is not None]
             picked = list(islice(cycle(seen), frames))
             target = [track[index] for index in picked]
-        others = [self._others(video_id, row, index) for index in picked]
-        return MaskSequence(self._sizes[video_id], target, others)
+        others = [self._others(video_id, track_id, index) for index in picked]
+        first = self._first[video_id]
+        drawn = Draw(video_id, track_id, [first + index for index in picked])
+        return MaskSequence(self._sizes[video_id], target, others), drawn
 
-    def _others(self, video_id: int, row: int, index: int) -> UInt8[np.ndarray, "H W"]:
+    def _others(self, video_id: int, track_id: int, index: int) -> UInt8[np.ndarray, "H W"]:
         covered = np.zeros(self._sizes[video_id], np.uint8)
-        for other, track in enumerate(self._tracks[video_id]):
+        for other, track in self._tracks[video_id].items():
             mask = track[index]
-            if other != row and mask is not None:
+            if other != track_id and mask is not None:
                 x0, y0, x1, y1 = mask.bbox_xyxy
                 covered[y0:y1, x0:x1] |= mask.pixels
         return covered
@@ -145,7 +164,9 @@ def flip(sequence: MaskSequence) -> MaskSequence:
         return BoxedMask((width - x1, y0, width - x0, y1), mask.pixels[:, ::-1], mask.frame_size)
 
     others = [np.ascontiguousarray(covered[:, ::-1]) for covered in sequence.others]
-    return MaskSequence(sequence.frame_size, [mirrored(m) for m in sequence.target], others)
+    answers = None if sequence.answers is None else [mirrored(m) for m in sequence.answers]
+    target = [mirrored(m) for m in sequence.target]
+    return MaskSequence(sequence.frame_size, target, others, answers)
 
 
 def centers_and_size(sequence: MaskSequence) -> tuple[np.ndarray, float]:

@@ -35,7 +35,7 @@ from amodal_training.losses import (
     whole_iou_loss,
 )
 from amodal_training.occluders import PasteConfig
-from amodal_training.rollout import Batch
+from amodal_training.rollout import Batch, Following
 from amodal_training.sequences import SequenceSource
 
 
@@ -54,6 +54,7 @@ class TrainConfig(NamedTuple):
         budget_s: seconds of training, over all sessions of the run, after which it is over; the
             learning rate then falls with time instead of steps.
         paste: how occluders are pasted.
+        following: how targets are followed; ``None`` as the stream does.
     """
 
     steps: int = 3000
@@ -66,6 +67,7 @@ class TrainConfig(NamedTuple):
     save_every_s: float = 120.0
     budget_s: float = math.inf
     paste: PasteConfig = PasteConfig()
+    following: Following | None = None
 
 
 class Progress(NamedTuple):
@@ -160,7 +162,7 @@ def find_precision() -> str:
 
 def _load_batches(source: SequenceSource, config: TrainConfig, first: int) -> Iterable[Batch]:
     shape = (config.sequences, config.frames)
-    batches = StepBatches(source, config.paste, shape, config.seed, config.steps)
+    batches = StepBatches(source, config.paste, shape, config.seed, config.steps, config.following)
     return DataLoader(
         Subset(batches, range(first, config.steps)),
         batch_size=None,
@@ -252,8 +254,10 @@ Trained = tuple[AmodalNetwork, AmodalNetwork, torch.optim.Optimizer]
 def _settings(network: AmodalNetwork, config: TrainConfig) -> dict[str, Any]:
     """Return what must not change between the sessions of a run."""
     kept = config._asdict() | {"paste": config.paste._asdict()}
-    for name in ("workers", "save_every_s"):
+    for name in ("workers", "save_every_s", "following"):
         kept.pop(name)
+    if config.following is not None:
+        kept["following"] = repr(config.following)
     return {"network": network.config._asdict(), "train": kept}
 
 

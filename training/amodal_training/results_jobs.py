@@ -1,0 +1,136 @@
+"""The work behind docs/results.md: train and evaluate what is not recorded yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+import amodal_model
+from amodal_model.stream import AmodalSegmenter
+from amodal_training.evaluation import EvaluationOptions, evaluate_dataset
+from amodal_training.evaluation_method import Method, segmenter_method
+from amodal_training.results_methods import TrainingData, job_method, run_config, train_job
+from amodal_training.results_records import (
+    DatasetRecord,
+    Record,
+    dataset_record,
+    record_path,
+    write_record,
+)
+from amodal_training.results_runs import Job
+from amodal_training.rollout import Following
+
+SHIPPED = "shipped"
+VARIANTS = ("causal", "offline", "noise")
+
+Say = Callable[[str], None]
+
+
+class Places(NamedTuple):
+    """Folders of the work.
+
+    Attributes:
+        records: the JSON files.
+        benchmarks: dataset folders with ``visible.json`` and ``amodal.json``.
+        checkpoints: a folder for each training, to go on from.
+        limit_clips: only the first so many clips of each benchmark.
+    """
+
+    records: Path
+    benchmarks: Sequence[Path]
+    checkpoints: Path
+    limit_clips: int | None = None
+
+
+def record_jobs(jobs: Sequence[Job], data: TrainingData, places: Places, say: Say) -> None:
+    """Train, evaluate and record every job that has no record; an interrupted one goes on.
+
+    Raises:
+        InputError: a checkpoint there is of other settings.
+        DatasetError: data or benchmarks do not hold what they should.
+    """
+    for job in jobs:
+        if record_path(places.records, job.run.name, str(job.seed)).exists():
+            say(f"{job.name}: recorded already")
+            continue
+        say(f"{job.name}: training")
+        method = job_method(job, train_job(job, data, places.checkpoints))
+        say(f"{job.name}: evaluating")
+        options = EvaluationOptions(baselines=False, flow=False, limit_clips=places.limit_clips)
+        datasets = {
+            name: found[job.name] for name, found in _measure([method], places, options).items()
+        }
+        record = Record(job.run.name, str(job.seed), job_settings(job, data), datasets)
+        say(f"{job.name}: wrote {write_record(places.records, record)}")
+
+
+def job_settings(job: Job, data: TrainingData) -> dict[str, Any]:
+    """Return how a job was trained and evaluated, as its record keeps it."""
+    config = run_config(job)
+    budget = {
+        name: value
+        for name, value in config._asdict().items()
+        if name in {"steps", "sequences", "frames", "learning_rate", "seed", "precision"}
+    }
+    return {
+        "about": job.run.about,
+        "size": job.run.size,
+        "uses_memory": job.run.uses_memory,
+        "is_labeled": job.run.is_labeled,
+        "weights_of": job.run.weights_of,
+        "training": budget,
+        "paste": job.run.paste._asdict(),
+        "following": repr(job.run.following or Following()),
+        "data": [data.labeled.resolve().name, "silhouettes of the shape library"],
+        "torch": torch.__version__,
+    }
+
+
+def record_shipped(places: Places, say: Say, model: str = SHIPPED) -> None:
+    """Evaluate the shipped model where a record of it is missing: causal, offline and with noise.
+
+    Raises:
+        DatasetError: a benchmark does not hold what it should.
+    """
+    missing = [v for v in VARIANTS if not record_path(places.records, SHIPPED, v).exists()]
+    if not missing:
+        return
+    segmenter = amodal_model.load(model)
+    found: dict[str, dict[str, DatasetRecord]] = {}
+    if {"causal", "offline"} & set(missing):
+        say("shipped: evaluating causal and offline, with the baselines")
+        both = [_shipped(segmenter, "causal"), _shipped(segmenter, "offline")]
+        options = EvaluationOptions(limit_clips=places.limit_clips)
+        for name, records in _measure(both, places, options).items():
+            for method, record in records.items():
+                found.setdefault(method, {})[name] = record
+    if "noise" in missing:
+        say("shipped: evaluating with disturbed masks")
+        options = EvaluationOptions(flow=False, limit_clips=places.limit_clips, noise=True)
+        disturbed = _measure([_shipped(segmenter, "causal")], places, options)
+        found["noise"] = {name: records["causal"] for name, records in disturbed.items()}
+    info = segmenter.engine.info
+    settings = {"model": info.model_name, "version": info.model_version, "sha256": info.sha256}
+    for variant in missing:
+        written = write_record(places.records, Record(SHIPPED, variant, settings, found[variant]))
+        say(f"shipped: wrote {written}")
+
+
+def _shipped(segmenter: AmodalSegmenter, mode: str) -> Method:
+    return segmenter_method(mode, segmenter, "offline" if mode == "offline" else "causal")
+
+
+def _measure(
+    methods: Sequence[Method], places: Places, options: EvaluationOptions
+) -> dict[str, dict[str, DatasetRecord]]:
+    """Return by dataset and method what is recorded."""
+    found = {}
+    for benchmark in places.benchmarks:
+        evaluation = evaluate_dataset(benchmark, methods, options)
+        found[evaluation.dataset] = {
+            method.name: dataset_record(evaluation, method.name) for method in methods
+        }
+    return found
