@@ -55,8 +55,8 @@ def test_missing_graph_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_precision_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="precision 'int8' is not one of fp32, fp16"):
-        find_model(write_model(tmp_path)).graph("int8")
+    with pytest.raises(ModelError, match="precision 'int4' is not one of fp32, fp16, int8"):
+        find_model(write_model(tmp_path)).graph("int4")
 
 
 def test_unknown_model_is_refused(tmp_path: Path) -> None:
