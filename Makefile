@@ -6,11 +6,11 @@ EXTRAS ?= cpu,train,dev
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench results results-train clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 setup: $(VENV)/.develop  ## install everything that developing needs into .venv
 
@@ -28,6 +28,18 @@ check: $(VENV)/.develop  ## formatting, lint, types, import contracts
 
 bench: $(VENV)/.serve  ## CPU time a frame, by stage
 	$(BIN)/amodal bench
+
+# DATASETS: benchmark folders; LABELED, SHAPES: what the runs are trained on (docs/results.md).
+DATASETS ?=
+LABELED ?=
+SHAPES ?=
+RESULTS = $(BIN)/amodal results $(addprefix --dataset ,$(DATASETS))
+
+results: $(VENV)/.develop  ## write docs/results.md from the recorded runs
+	$(RESULTS)
+
+results-train: $(VENV)/.develop  ## train and evaluate the runs that have no record, then the same
+	$(RESULTS) --train $(addprefix --labeled ,$(LABELED)) $(addprefix --shapes ,$(SHAPES))
 
 clean:  ## remove the environment, caches and demo output
 	rm -rf $(VENV) demo-output build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

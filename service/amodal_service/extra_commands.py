@@ -23,7 +23,10 @@ _HELP = {
     "shapes": "Collect silhouettes of vector art into a library to train on.",
     "silhouettes": "Write clips of moving silhouettes, with their visible masks.",
     "mine": "Mine visible masks from raw video.",
+    "results": "Write docs/results.md from recorded runs (make results).",
 }
+_HIDDEN = {"results"}
+"""Commands for those who work on this project: they run, the help does not list them."""
 _EXTRA = "cpu,train"
 
 
@@ -34,6 +37,7 @@ def add_extra_commands(app: typer.Typer) -> None:
             entry.name,
             help=_HELP.get(entry.name, f"From {entry.value.split(':')[0]}."),
             add_help_option=False,
+            hidden=entry.name in _HIDDEN,
             context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
         )(_deferred(entry))
 

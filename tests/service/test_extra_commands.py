@@ -50,6 +50,20 @@ def test_listing_the_commands_imports_none_of_them(
     assert "absent_package" not in sys.modules
 
 
+def test_commands_of_the_project_itself_are_not_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = [_entry("results", "json:dumps"), _entry("other", "json:dumps")]
+    monkeypatch.setattr("amodal_service.extra_commands.entry_points", lambda group: entries)
+    app = typer.Typer()
+    app.command("own")(lambda: None)
+    add_extra_commands(app)
+    app(["--help"], standalone_mode=False)
+    listed = capsys.readouterr().out
+    assert "other" in listed
+    assert "results" not in listed
+
+
 def test_arguments_and_help_go_to_the_command_itself(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

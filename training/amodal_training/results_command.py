@@ -1,0 +1,103 @@
+"""``amodal results``: what ``make results`` and ``make results-train`` call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+import amodal_model
+from amodal_model.errors import InputError
+from amodal_training.evaluation_method import segmenter_method
+from amodal_training.results_jobs import SHIPPED, Places, record_jobs, record_shipped
+from amodal_training.results_methods import TrainingData
+from amodal_training.results_pictures import draw_cases
+from amodal_training.results_reach import read_elsewhere
+from amodal_training.results_records import read_records
+from amodal_training.results_report import write_report
+from amodal_training.results_runs import Job, list_jobs
+
+ELSEWHERE, NOTES = "elsewhere.toml", "notes.md"
+"""Files beside the records: goals that other commands measured, and what a person has to add."""
+
+
+def results(  # noqa: PLR0913  (every option is an argument)
+    dataset: Annotated[
+        list[Path] | None, typer.Option(help="Benchmark folder; may be repeated.")
+    ] = None,
+    train: Annotated[bool, typer.Option("--train", help="Train runs without a record.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(help="With --train: NAME-SEED; may be repeated.")
+    ] = None,
+    labeled: Annotated[
+        Path | None, typer.Option(help="With --train: dataset with visible.json and amodal.json.")
+    ] = None,
+    shapes: Annotated[Path | None, typer.Option(help="With --train: shape library.")] = None,
+    checkpoints: Annotated[
+        Path, typer.Option(help="With --train: where trainings are kept.")
+    ] = Path("runs/results"),
+    docs: Annotated[Path, typer.Option(help="Where results.md, results/ and images/ are.")] = Path(
+        "docs"
+    ),
+    limit_clips: Annotated[
+        int | None, typer.Option(min=1, help="Only the first so many clips of each benchmark.")
+    ] = None,
+) -> None:
+    """Record what is missing, and write the page of results from the records."""
+    if not docs.is_dir():
+        raise InputError(f"--docs {docs}: no such folder")
+    places = Places(docs / "results", dataset or [], checkpoints, limit_clips)
+    if train:
+        torch.set_num_threads(1)
+        record_jobs(choose_jobs(only or []), _training_data(labeled, shapes, places), places, _say)
+    if places.benchmarks:
+        record_shipped(places, _say)
+        _draw(places, docs / "images")
+    notes = places.records / NOTES
+    write_report(
+        docs / "results.md",
+        read_records(places.records),
+        read_elsewhere(places.records / ELSEWHERE),
+        notes.read_text(encoding="utf-8") if notes.exists() else "",
+        docs / "images",
+    )
+    _say(f"wrote {docs / 'results.md'}")
+
+
+def choose_jobs(names: list[str]) -> list[Job]:
+    """Return the jobs of some names, in the order given; all of them without any.
+
+    Raises:
+        InputError: a name that no job has.
+    """
+    jobs = {job.name: job for job in list_jobs()}
+    for name in names:
+        if name not in jobs:
+            raise InputError(f"--only {name}: not one of {', '.join(jobs)}")
+    return [jobs[name] for name in names] if names else list(jobs.values())
+
+
+def _training_data(labeled: Path | None, shapes: Path | None, places: Places) -> TrainingData:
+    if labeled is None or shapes is None or not places.benchmarks:
+        raise InputError("--train needs --labeled, --shapes and at least one --dataset")
+    return TrainingData(labeled, shapes)
+
+
+def _draw(places: Places, images: Path) -> None:
+    """Draw the cases of the shipped model on the first benchmark, where they are not there yet."""
+    if len(list(images.glob("results-*.png"))) == 3:
+        return
+    benchmark = places.benchmarks[0]
+    record = read_records(places.records)[SHIPPED, "causal"]
+    one = record.datasets.get(benchmark.resolve().name)
+    if one is None:
+        raise InputError(f"--dataset {benchmark}: not in the record of the shipped model")
+    method = segmenter_method("causal", amodal_model.load(SHIPPED), "causal")
+    for path in draw_cases(benchmark, one, method, images):
+        _say(f"wrote {path}")
+
+
+def _say(line: str) -> None:
+    typer.echo(line)
