@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -168,7 +170,11 @@ def tiny_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_runs_are_trained_recorded_and_written(
-    tiny_runs: None, passing_dataset: Path, tmp_path: Path
+    tiny_runs: None,
+    passing_dataset: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    edit_json: Callable[[Path, Callable[[Any], None]], None],
 ) -> None:
     docs = tmp_path / "docs"
     docs.mkdir()
@@ -204,8 +210,18 @@ def test_runs_are_trained_recorded_and_written(
         assert cv2.imread(str(docs / "images" / f"results-{case}.png")) is not None
     before = {path: path.stat().st_mtime_ns for path in docs.rglob("*.json")}
     (tmp_path / "runs").rename(tmp_path / "gone")
+    capsys.readouterr()
     call()
+    assert "memory-0: recorded already\n" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in docs.rglob("*.json")}
+    edit_json(docs / "results" / "memory-0.json", lambda it: it["settings"].update(size="base"))
+    edit_json(docs / "results" / "shipped-noise.json", lambda it: it["settings"].update(sha256="0"))
+    call()
+    assert "memory-0: recorded already, with other settings\n" in capsys.readouterr().out
+    now = {path.name for path, then in before.items() if path.stat().st_mtime_ns != then}
+    assert now == {"memory-0.json", "shipped-noise.json"}
+    again = read_records(docs / "results")["shipped", "noise"].settings
+    assert again == records["shipped", "noise"].settings, "evaluated anew: another model's record"
 
 
 def test_without_records_the_page_says_so(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from amodal_training.results_methods import TrainingData
 from amodal_training.results_pictures import draw_cases
 from amodal_training.results_reach import read_elsewhere
 from amodal_training.results_records import read_records
-from amodal_training.results_report import write_report
+from amodal_training.results_report import CASES, write_report
 from amodal_training.results_runs import Job, list_jobs
 
 ELSEWHERE, NOTES = "elsewhere.toml", "notes.md"
@@ -53,8 +53,9 @@ def results(  # noqa: PLR0913  (every option is an argument)
         torch.set_num_threads(1)
         record_jobs(choose_jobs(only or []), _training_data(labeled, shapes, places), places, _say)
     if places.benchmarks:
-        record_shipped(places, _say)
-        _draw(places, docs / "images")
+        is_new = record_shipped(places, _say)
+        if is_new or len(list((docs / "images").glob("results-*.png"))) < len(CASES):
+            _draw(places, docs / "images")
     notes = places.records / NOTES
     write_report(
         docs / "results.md",
@@ -86,9 +87,7 @@ def _training_data(labeled: Path | None, shapes: Path | None, places: Places) ->
 
 
 def _draw(places: Places, images: Path) -> None:
-    """Draw the cases of the shipped model on the first benchmark, where they are not there yet."""
-    if len(list(images.glob("results-*.png"))) == 3:
-        return
+    """Draw the cases of the shipped model on the first benchmark."""
     benchmark = places.benchmarks[0]
     record = read_records(places.records)[SHIPPED, "causal"]
     one = record.datasets.get(benchmark.resolve().name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from amodal_training.results_records import (
     DatasetRecord,
     Record,
     dataset_record,
+    read_record,
     record_path,
     write_record,
 )
@@ -48,13 +50,17 @@ class Places(NamedTuple):
 def record_jobs(jobs: Sequence[Job], data: TrainingData, places: Places, say: Say) -> None:
     """Train, evaluate and record every job that has no record; an interrupted one goes on.
 
+    A record of other settings stays, and is told of: whoever wants it made anew deletes it.
+
     Raises:
         InputError: a checkpoint there is of other settings.
         DatasetError: data or benchmarks do not hold what they should.
     """
     for job in jobs:
-        if record_path(places.records, job.run.name, str(job.seed)).exists():
-            say(f"{job.name}: recorded already")
+        path = record_path(places.records, job.run.name, str(job.seed))
+        if path.exists():
+            is_same = read_record(path).settings == _as_json(job_settings(job, data))
+            say(f"{job.name}: recorded already" + ("" if is_same else ", with other settings"))
             continue
         say(f"{job.name}: training")
         method = job_method(job, train_job(job, data, places.checkpoints))
@@ -89,16 +95,29 @@ def job_settings(job: Job, data: TrainingData) -> dict[str, Any]:
     }
 
 
-def record_shipped(places: Places, say: Say, model: str = SHIPPED) -> None:
+def _as_json(settings: Mapping[str, Any]) -> Any:
+    """Return settings as a record gives them back: tuples become lists."""
+    return json.loads(json.dumps(settings))
+
+
+def record_shipped(places: Places, say: Say, model: str = SHIPPED) -> bool:
     """Evaluate the shipped model where a record of it is missing: causal, offline and with noise.
+
+    A record of another model than the one that is shipped now, or of other datasets, counts as
+    missing.
+
+    Returns:
+        Whether anything was evaluated.
 
     Raises:
         DatasetError: a benchmark does not hold what it should.
     """
-    missing = [v for v in VARIANTS if not record_path(places.records, SHIPPED, v).exists()]
-    if not missing:
-        return
     segmenter = amodal_model.load(model)
+    info = segmenter.engine.info
+    settings = {"model": info.model_name, "version": info.model_version, "sha256": info.sha256}
+    missing = [v for v in VARIANTS if not _is_recorded(places, v, settings)]
+    if not missing:
+        return False
     found: dict[str, dict[str, DatasetRecord]] = {}
     if {"causal", "offline"} & set(missing):
         say("shipped: evaluating causal and offline, with the baselines")
@@ -112,11 +131,19 @@ def record_shipped(places: Places, say: Say, model: str = SHIPPED) -> None:
         options = EvaluationOptions(flow=False, limit_clips=places.limit_clips, noise=True)
         disturbed = _measure([_shipped(segmenter, "causal")], places, options)
         found["noise"] = {name: records["causal"] for name, records in disturbed.items()}
-    info = segmenter.engine.info
-    settings = {"model": info.model_name, "version": info.model_version, "sha256": info.sha256}
     for variant in missing:
         written = write_record(places.records, Record(SHIPPED, variant, settings, found[variant]))
         say(f"shipped: wrote {written}")
+    return True
+
+
+def _is_recorded(places: Places, variant: str, settings: Mapping[str, Any]) -> bool:
+    path = record_path(places.records, SHIPPED, variant)
+    if not path.exists():
+        return False
+    record = read_record(path)
+    wanted = {benchmark.resolve().name for benchmark in places.benchmarks}
+    return record.settings == settings and wanted <= set(record.datasets)
 
 
 def _shipped(segmenter: AmodalSegmenter, mode: str) -> Method:

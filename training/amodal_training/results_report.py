@@ -33,13 +33,15 @@ _INTRO = """# Results
 
 Written by `make results` from the records in `docs/results/`; do not edit. Figures are those of
 `amodal evaluate`: means over tracks, [95 % interval] by a bootstrap over source sequences;
-differences are paired by track. Visible masks are given.
+differences are paired by track. Visible masks are given. Rows of the first table on memory and on
+supervision are of the runs below, the others of the shipped model.
 """
 _RUNS = """All runs have one budget: {steps} steps of {sequences} sequences x {frames} frames,
 about five minutes of one core; one set of clips (20 rendered tabletop scenes, and moving
 silhouettes), the same draws and the same tuning. They are there to be compared: far from trained
-out, and not the shipped weights. Of the benchmarks, tabletop is made by the same generator (from
-other seeds), davis-composite is not.
+out, and not the shipped weights. A network without memory starts from nothing, one with memory from
+what it remembers: longer training may narrow their difference. Of the benchmarks, tabletop is made
+by the same generator (from other seeds), davis-composite is not.
 """
 _RGB = """With and without RGB is no row: the network takes masks alone, no image channel was built.
 """
