@@ -188,6 +188,7 @@ def test_runs_are_trained_recorded_and_written(
         shapes=tmp_path,
         checkpoints=tmp_path / "runs",
         docs=docs,
+        pictures_of="passing",
     )
     call()
     records = read_records(docs / "results")
@@ -209,6 +210,11 @@ def test_runs_are_trained_recorded_and_written(
         assert f"images/results-{case}.png" in page
         assert cv2.imread(str(docs / "images" / f"results-{case}.png")) is not None
     before = {path: path.stat().st_mtime_ns for path in docs.rglob("*.json")}
+    (docs / "images" / "results-worst.png").unlink()
+    call(pictures_of="elsewhere")
+    assert "images/results-worst.png" not in (docs / "results.md").read_text(), "not to be shown"
+    call()
+    assert "images/results-worst.png" in (docs / "results.md").read_text()
     (tmp_path / "runs").rename(tmp_path / "gone")
     capsys.readouterr()
     call()

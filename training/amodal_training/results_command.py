@@ -41,6 +41,9 @@ def results(  # noqa: PLR0913  (every option is an argument)
     docs: Annotated[Path, typer.Option(help="Where results.md, results/ and images/ are.")] = Path(
         "docs"
     ),
+    pictures_of: Annotated[
+        str, typer.Option(help="Name of the benchmark whose frames may be shown.")
+    ] = "tabletop",
     limit_clips: Annotated[
         int | None, typer.Option(min=1, help="Only the first so many clips of each benchmark.")
     ] = None,
@@ -55,7 +58,7 @@ def results(  # noqa: PLR0913  (every option is an argument)
     if places.benchmarks:
         is_new = record_shipped(places, _say)
         if is_new or len(list((docs / "images").glob("results-*.png"))) < len(CASES):
-            _draw(places, docs / "images")
+            _draw(places, docs / "images", pictures_of)
     notes = places.records / NOTES
     write_report(
         docs / "results.md",
@@ -86,15 +89,18 @@ def _training_data(labeled: Path | None, shapes: Path | None, places: Places) ->
     return TrainingData(labeled, shapes)
 
 
-def _draw(places: Places, images: Path) -> None:
-    """Draw the cases of the shipped model on the first benchmark."""
-    benchmark = places.benchmarks[0]
-    record = read_records(places.records)[SHIPPED, "causal"]
-    one = record.datasets.get(benchmark.resolve().name)
-    if one is None:
-        raise InputError(f"--dataset {benchmark}: not in the record of the shipped model")
+def _draw(places: Places, images: Path, name: str) -> None:
+    """Draw the cases of the shipped model on one benchmark, if it is among those given.
+
+    Not on any: frames of davis-composite must not be passed on with the project.
+    """
+    benchmarks = {benchmark.resolve().name: benchmark for benchmark in places.benchmarks}
+    if name not in benchmarks:
+        _say(f"no pictures: {name} is not among the benchmarks")
+        return
+    record = read_records(places.records)[SHIPPED, "causal"].datasets[name]
     method = segmenter_method("causal", amodal_model.load(SHIPPED), "causal")
-    for path in draw_cases(benchmark, one, method, images):
+    for path in draw_cases(benchmarks[name], record, method, images):
         _say(f"wrote {path}")
 
 

@@ -45,6 +45,10 @@ by the same generator (from other seeds), davis-composite is not.
 """
 _RGB = """With and without RGB is no row: the network takes masks alone, no image channel was built.
 """
+_SAID = """Of tabletop, by `miou_occ` of a track, causal; green: the truth, magenta: predicted,
+tinted: visible. The renderings show HOPE groceries (CC BY-SA 4.0), Google scanned objects (CC BY
+4.0) and parts of robosuite and LIBERO (MIT). Frames of davis-composite may not be passed on.
+"""
 _REPRODUCE = """## To reproduce
 
 `make results` writes this page from the records. With `DATASETS="davis-composite tabletop"`
@@ -233,10 +237,7 @@ def pictures(images: Path, folder: Path) -> str:
             lines.append(f"![{case} case]({os.path.relpath(path, folder)})")
     if not lines:
         return "Not drawn yet.\n"
-    said = (
-        "By `miou_occ` of a track, causal; green: the truth, magenta: predicted, tinted: visible.\n"
-    )
-    return said + "\n" + "\n\n".join(lines) + "\n"
+    return _SAID + "\n" + "\n\n".join(lines) + "\n"
 
 
 def failures(rows: Sequence[Reached]) -> str:
