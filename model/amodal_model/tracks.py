@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 
 from amodal_model.geometry import Window, crop_masks, old_from_new, window_around
 from amodal_model.masks import BoxedMask
@@ -22,6 +22,12 @@ from amodal_model.placement import (
     PlacementConfig,
     register,
 )
+
+MISSING_OPEN = 0.2
+"""Share of a remembered silhouette in open background from which a frame without the object's mask
+is one in which the mask is missing, not the object."""
+MISSING_SIGMA = 4.0
+"""Standard deviation of the place, template pixels, above which it may be misplaced instead."""
 
 
 class MotionConfig(NamedTuple):
@@ -106,7 +112,7 @@ def follow(
     """
     predicted = _predict(tracks, gap, motion)
     predicted = _catch_up(predicted, views, motion)
-    placed = _place(tracks, predicted, views, gap, (placement, motion))
+    placed, is_missing = _place(tracks, predicted, views, gap, (placement, motion))
     window, theta = _fit_windows(placed, views, motion)
     crop = np.stack(
         [
@@ -117,6 +123,8 @@ def follow(
     sigma = np.sqrt(placed.variance) / TEMPLATE_SIDE
     context = np.stack([sigma, np.full(len(views), gap)], 1).astype(np.float32)
     crop_float = crop.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    # nothing of the frame is believed: the memory is kept as under a wall
+    crop_float[is_missing, 1] = 1 - crop_float[is_missing, 2]
     is_new = np.zeros(len(views), bool)
     return StepInputs(crop_float, theta, context), placed._replace(window=window, is_new=is_new)
 
@@ -156,8 +164,12 @@ def _place(
     views: Sequence[View],
     gap: float,
     config: tuple[PlacementConfig, MotionConfig],
-) -> Tracks:
-    """Register the remembered silhouettes and update windows, velocities and variances."""
+) -> tuple[Tracks, Bool[np.ndarray, " N"]]:
+    """Register the remembered silhouettes and update windows, velocities and variances.
+
+    Returns:
+        The moved tracks, and for which objects only the mask is missing: they coast.
+    """
     placement, motion = config
     old = np.flatnonzero(~predicted.is_new)
     search = np.empty((len(old), SEARCH_SIDE, SEARCH_SIDE, 3), np.float32)
@@ -169,14 +181,18 @@ def _place(
     template = predicted.template[old]
     prior = predicted.variance[old]
     scale_prior = np.maximum(predicted.surprise[old, 1], motion.least_surprise[1])
-    found = register(template[:, 0], template[:, 1], search / 255, (prior, scale_prior), placement)
+    search /= 255
+    is_missing = np.zeros(len(views), bool)
+    is_missing[old] = _lacks_mask(template, search, prior)
+    known = np.where(is_missing[old, None, None], np.float32(0), template[:, 1])
+    found = register(template[:, 0], known, search, (prior, scale_prior), placement)
     window = predicted.window.copy()
     window[old, :2] += found.shift_xy * (window[old, 2:] / TEMPLATE_SIDE)
     window[old, 2] *= np.exp(found.log_scale)
     moved = (window[old] - before.window[old]) / gap
     moved[:, 2] = np.log(window[old, 2] / before.window[old, 2]) / gap
     # a fragment's motion is its occluder's as much as its own: mostly visible objects teach speed
-    shown = search[..., 0].sum((1, 2)) / 255 / np.maximum(template[:, 0].sum((1, 2)), 1)
+    shown = search[..., 0].sum((1, 2)) / np.maximum(template[:, 0].sum((1, 2)), 1)
     informed = (np.clip(1 - found.variance / prior, 0, 1) * np.clip(shown, 0, 1) ** 3)[:, None]
     velocity = predicted.velocity.copy()
     fade = motion.velocity_fade**gap
@@ -188,9 +204,29 @@ def _place(
     missed = np.stack([(found.shift_xy**2).mean(1), found.log_scale**2], 1) / gap
     surprise = predicted.surprise.copy()
     surprise[old] += motion.surprise_gain * informed.astype(np.float32) * (missed - surprise[old])
-    return predicted._replace(
+    moved_tracks = predicted._replace(
         window=window, velocity=velocity, variance=variance, surprise=surprise
     )
+    return moved_tracks, is_missing
+
+
+def _lacks_mask(
+    template: Float32[np.ndarray, "M 2 48 48"],
+    search: Float32[np.ndarray, "M 72 72 3"],
+    variance: Float32[np.ndarray, " M"],
+) -> Bool[np.ndarray, " M"]:
+    """Return for which objects a frame has no mask though nothing can hide them.
+
+    A segmenter drops a mask now and then. Believed, such a frame would overwrite the memory with
+    background, and push the silhouette under the nearest occluder.
+    """
+    margin = (SEARCH_SIDE - TEMPLATE_SIDE) // 2
+    predicted = search[:, margin:-margin, margin:-margin]
+    is_open = 1 - np.minimum(predicted[..., 1] + predicted[..., 2], 1)
+    silhouette = template[:, 0] * template[:, 1]
+    share = (silhouette * is_open).sum((1, 2)) / np.maximum(silhouette.sum((1, 2)), 1)
+    has_none = ~search[..., 0].any((1, 2))
+    return np.asarray(has_none & (share > MISSING_OPEN) & (variance < MISSING_SIGMA**2), bool)
 
 
 def _fit_windows(

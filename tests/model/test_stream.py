@@ -368,3 +368,11 @@ def test_lost_objects_remember_nothing(tiny_segmenter: AmodalSegmenter) -> None:
     results, _ = play(segmenter, [{2: BALL}, {}, {}, {}])
     ball = object_of(results[-1], 2)
     assert (ball.state, ball.remembered.area) == ("lost", 0)
+
+
+def test_dropped_mask_takes_nothing_from_the_memory(evidence_segmenter: AmodalSegmenter) -> None:
+    """Half behind the wall, the ball's mask is missing once: it stays whole, then and after."""
+    whole, half = wall_over_ball(100), wall_over_ball(72)
+    results, _ = play(evidence_segmenter, [whole, whole, half, half, {WALL: half[WALL]}, half])
+    for result in results[3:]:
+        assert mask_iou(object_of(result, 2).amodal, BALL) > 0.85

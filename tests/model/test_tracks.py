@@ -180,3 +180,25 @@ def test_crop_shows_the_window() -> None:
     assert others[48, 94] == 1
     assert outside.max() == 0
     assert mine.sum() == pytest.approx((96 / window.side) ** 2 * own.area, rel=0.02)
+
+
+def test_frame_that_lacks_the_mask_is_not_believed() -> None:
+    """In the open, beside a wall: the object coasts, and its crop says that nothing can be seen."""
+    tracks = new_tracks(1)
+    wall = rectangle(110, 0, 150, 120)
+    for index in range(25):
+        _, tracks = step(tracks, view(box_of(index), wall))
+    before = tracks
+    inputs, tracks = step(before, view(NOTHING, wall))
+    moved = tracks.window[0, :2] - before.window[0, :2]
+    np.testing.assert_allclose(moved, before.velocity[0, :2], atol=1e-6)
+    others, outside = inputs.crop[0, 1:]
+    np.testing.assert_allclose(others + outside, 1)
+
+
+def test_object_that_vanishes_under_a_wall_is_hidden() -> None:
+    tracks = new_tracks(1)
+    for index in range(25):
+        _, tracks = step(tracks, view(box_of(index)))
+    inputs, _ = step(tracks, view(NOTHING, rectangle(66, 36, 104, 74)))
+    assert inputs.crop[0, 1].mean() < 0.95
