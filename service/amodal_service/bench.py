@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from amodal_model import AmodalSegmenter, load
+from amodal_model.composition import compose, paste
 from amodal_model.engine import Engine, EngineInfo
 from amodal_model.engine_onnx import OnnxEngine
 from amodal_model.masks import Rle, box_mask, decode_rle, encode_rle
@@ -30,7 +31,7 @@ from amodal_model.memory import (
     StepOutputs,
 )
 from amodal_model.model_files import find_model
-from amodal_model.stream import StreamState, compose, paste
+from amodal_model.stream import StreamState
 from amodal_model.video import open_clip
 from amodal_model.video_writer import VideoWriter
 

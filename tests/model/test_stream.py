@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from amodal_model.composition import cover
 from amodal_model.errors import InputError, LimitError
 from amodal_model.masks import BoxedMask, box_mask, empty_mask, mask_iou, overlap_area
 from amodal_model.results import FrameResult, ObjectResult
-from amodal_model.stream import AmodalSegmenter, StreamConfig, StreamState, cover
+from amodal_model.stream import AmodalSegmenter, StreamConfig, StreamState
 
 SIZE = (90, 140)
 WALL = 1

@@ -35,16 +35,23 @@ def test_what_is_no_command_is_refused() -> None:
         load_command(_entry("train", "sys:version"))
 
 
-def test_listing_the_commands_imports_none_of_them(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    entries = [_entry("train", "absent_package:train"), _entry("other", "absent_package:other")]
+def _listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], entries: list[EntryPoint]
+) -> str:
+    """Return the help of an application with these commands of other packages."""
     monkeypatch.setattr("amodal_service.extra_commands.entry_points", lambda group: entries)
     app = typer.Typer()
     app.command("own")(lambda: None)
     add_extra_commands(app)
     app(["--help"], standalone_mode=False)
-    listed = capsys.readouterr().out
+    return capsys.readouterr().out
+
+
+def test_listing_the_commands_imports_none_of_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = [_entry("train", "absent_package:train"), _entry("other", "absent_package:other")]
+    listed = _listed(monkeypatch, capsys, entries)
     assert "Train on unlabeled video" in listed
     assert "From absent_package" in listed
     assert "absent_package" not in sys.modules
@@ -54,12 +61,7 @@ def test_commands_of_the_project_itself_are_not_listed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     entries = [_entry("results", "json:dumps"), _entry("other", "json:dumps")]
-    monkeypatch.setattr("amodal_service.extra_commands.entry_points", lambda group: entries)
-    app = typer.Typer()
-    app.command("own")(lambda: None)
-    add_extra_commands(app)
-    app(["--help"], standalone_mode=False)
-    listed = capsys.readouterr().out
+    listed = _listed(monkeypatch, capsys, entries)
     assert "other" in listed
     assert "results" not in listed
 

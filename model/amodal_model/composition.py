@@ -1,0 +1,190 @@
+"""Composition: estimates of one frame become masks, states and the order.
+
+paste back -> union with visible -> remembered part -> occluders -> ObjectResult
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from amodal_model.geometry import Window, paste_logits, paste_values
+from amodal_model.masks import (
+    Box,
+    BoxedMask,
+    empty_mask,
+    enclose_boxes,
+    overlap_area,
+    subtract,
+    tighten,
+)
+from amodal_model.results import PARTIAL_FROM, FrameResult, ObjectResult, ObjectState
+
+OPEN_LOGIT = 2.0
+"""Logit above which a hidden part is believed where no other mask could hide it."""
+
+
+class Evidence(NamedTuple):
+    """What is remembered of one object, in its window.
+
+    Attributes:
+        window: the square of the frame that the map spans.
+        template: (2, 48, 48) of [0, 1]: the pixel's last seen label, and how far it is known.
+    """
+
+    window: Window
+    template: Float32[np.ndarray, "2 s s"]
+
+
+class Estimate(NamedTuple):
+    """What the network says of one object in one frame.
+
+    Attributes:
+        track_id: of the object.
+        visible: its visible mask; empty while hidden.
+        window: the square of the frame that ``logits`` span.
+        logits: (S, S), silhouette where above 0.
+        confidence: expected IoU of the silhouette and of its hidden part.
+        frames_hidden: frames since it was visible.
+        evidence: what is remembered of it.
+    """
+
+    track_id: int
+    visible: BoxedMask
+    window: Window
+    logits: Float32[np.ndarray, "S S"]
+    confidence: tuple[float, float]
+    frames_hidden: float
+    evidence: Evidence
+
+
+class Silhouette(NamedTuple):
+    """Logits of one object's silhouette in frame coordinates.
+
+    Attributes:
+        track_id: of the object.
+        visible: its visible mask; empty while hidden.
+        bbox_xyxy: the part of the frame that ``logits`` cover.
+        logits: (h, w) over that box; elsewhere the object is not.
+        confidence: expected IoU of the silhouette and of its hidden part.
+        evidence: what each direction of time remembers of it.
+    """
+
+    track_id: int
+    visible: BoxedMask
+    bbox_xyxy: Box
+    logits: Float32[np.ndarray, "h w"]
+    confidence: tuple[float, float]
+    evidence: tuple[Evidence, ...]
+
+
+def cover(masks: Iterable[BoxedMask], frame_size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:
+    """Return how many masks hold each pixel, at most 255."""
+    coverage = np.zeros(frame_size, np.uint8)
+    for mask in masks:
+        x0, y0, x1, y1 = mask.bbox_xyxy
+        part = coverage[y0:y1, x0:x1]
+        part += mask.pixels & (part < 255)
+    return coverage
+
+
+def paste(estimate: Estimate, frame_size: tuple[int, int]) -> Silhouette:
+    """Return an estimate in frame coordinates."""
+    box, logits = paste_values(estimate.logits, estimate.window, frame_size, outside=-10.0)
+    evidence = (estimate.evidence,)
+    return Silhouette(
+        estimate.track_id, estimate.visible, box, logits, estimate.confidence, evidence
+    )
+
+
+def compose(
+    silhouettes: Sequence[Silhouette],
+    lost_ids: Sequence[int],
+    frame_size: tuple[int, int],
+    least_overlap: int,
+) -> FrameResult:
+    """Return the results of one frame: silhouettes that hold their visible part, and the order.
+
+    Args:
+        silhouettes: of all objects that are followed.
+        lost_ids: of those that were given up.
+        frame_size: ``(height, width)``, pixels.
+        least_overlap: pixels from which a mask over the hidden part counts as its occluder.
+    """
+    shown = [entry for entry in silhouettes if entry.visible.area]
+    coverage = cover((entry.visible for entry in shown), frame_size)
+    results, order = [], []
+    for entry in silhouettes:
+        amodal = _amodal_mask(entry, coverage)
+        inferred = subtract(amodal, entry.visible)
+        occluders = _occluders(entry.track_id, inferred, shown, least_overlap)
+        order += [(front, entry.track_id) for front in occluders]
+        remembered = _remembered(inferred, entry.evidence)
+        results.append(_result(entry, amodal, occluders, remembered))
+    nothing = empty_mask(frame_size)
+    results += [
+        ObjectResult(track_id, nothing, nothing, 1.0, "lost", (), 0.0, 0.0, 0.0, nothing)
+        for track_id in lost_ids
+    ]
+    results.sort(key=lambda result: result.track_id)
+    return FrameResult(tuple(results), tuple(sorted(order)))
+
+
+def _amodal_mask(entry: Silhouette, coverage: UInt8[np.ndarray, "H W"]) -> BoxedMask:
+    """Return the visible part and what the network adds to it.
+
+    Under other masks it is believed from even odds on. In the open only an occluder that has no
+    mask can hide something, so there it must be nearly certain.
+    """
+    frame_size = entry.visible.frame_size
+    x0, y0, x1, y1 = entry.bbox_xyxy
+    covered = coverage[y0:y1, x0:x1] > entry.visible.within(entry.bbox_xyxy)
+    predicted = BoxedMask(
+        entry.bbox_xyxy, entry.logits > np.where(covered, 0.0, OPEN_LOGIT), frame_size
+    )
+    box = enclose_boxes(entry.bbox_xyxy, entry.visible.bbox_xyxy)
+    return tighten(BoxedMask(box, predicted.within(box) | entry.visible.within(box), frame_size))
+
+
+def _remembered(inferred: BoxedMask, evidence: Sequence[Evidence]) -> BoxedMask:
+    """Return the part of a hidden part that was seen as the object in another frame."""
+    if inferred.area == 0:
+        return inferred
+    x0, y0 = inferred.bbox_xyxy[:2]
+    shape = inferred.pixels.shape
+    seen = np.zeros(shape, bool)
+    for (x, y, side), (latest, known) in evidence:
+        was_object = np.where(known > 0, latest, 0).astype(np.float32) - 0.5
+        # the box as a small frame: most of the window is of no interest
+        seen |= paste_logits(was_object, Window(x - x0, y - y0, side), shape).full()
+    return tighten(BoxedMask(inferred.bbox_xyxy, inferred.pixels & seen, inferred.frame_size))
+
+
+def _occluders(
+    track_id: int, inferred: BoxedMask, shown: Sequence[Silhouette], least_overlap: int
+) -> tuple[int, ...]:
+    overlaps = [
+        (overlap_area(inferred, other.visible), other.track_id)
+        for other in shown
+        if other.track_id != track_id
+    ]
+    found = sorted((-area, other) for area, other in overlaps if area >= least_overlap)
+    return tuple(other for _, other in found)
+
+
+def _result(
+    entry: Silhouette, amodal: BoxedMask, occluders: tuple[int, ...], remembered: BoxedMask
+) -> ObjectResult:
+    visible_area, whole_area = entry.visible.area, amodal.area
+    rate = 1 - visible_area / whole_area if whole_area else 1.0
+    state: ObjectState = "visible" if rate < PARTIAL_FROM else "partial"
+    if not visible_area:
+        state, rate = "hidden", 1.0
+    whole, part = entry.confidence
+    seen = 1.0 if visible_area else 0.0
+    return ObjectResult(
+        entry.track_id, entry.visible, amodal, rate, state, occluders, whole, seen, part, remembered
+    )
