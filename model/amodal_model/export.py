@@ -135,7 +135,7 @@ def describe_int8(folder: ModelFolder) -> str:
     """Return one line on the 8-bit graph of an exported folder."""
     said = folder.description.get("int8")
     if said is None:
-        return "no 8-bit graph: nothing to calibrate on"
+        return "no 8-bit graph; `amodal export` makes one, given a dataset"
     if "left_out" in said:
         return f"no 8-bit graph: {said['left_out']}"
     return f"8-bit graph: loses {said['hidden_iou_loss']:.4f} hidden IoU on held-out occlusions"

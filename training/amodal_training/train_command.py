@@ -33,6 +33,8 @@ SIZES = {
 }
 EXPORT_SHARE = 0.15
 """Share of ``--minutes`` that selection and export may take, at least 45 seconds."""
+INT8_S = 90.0
+"""Seconds that must be left of ``--minutes`` for an 8-bit graph to be made and judged too."""
 MAX_STEPS = 1_000_000
 
 
@@ -76,13 +78,12 @@ def train(  # noqa: PLR0913  (every option is an argument)
     network = _train_with_progress(output, source, start, config)
     after = trainer.measure_selection(network, batches)
     training = _training(datasets, shapes, config)
-    _finish(
-        output,
-        (network, after),
-        (init, before),
-        training,
-        lambda: draw_calibration(source, batches),
-    )
+    has_time = minutes is None or minutes * 60 - (time.monotonic() - began) >= INT8_S
+
+    def draw() -> Calibration | None:
+        return draw_calibration(source, batches) if has_time else None
+
+    _finish(output, (network, after), (init, before), training, draw)
 
 
 def _start(init: str | None, size: str, *, uses_memory: bool) -> AmodalNetwork:
@@ -150,7 +151,7 @@ def _finish(
     trained: tuple[AmodalNetwork, Selection],
     started: tuple[str | None, Selection | None],
     training: dict[str, Any],
-    draw: Callable[[], Calibration],
+    draw: Callable[[], Calibration | None],
 ) -> None:
     """Export the better of the start and the result, and say which."""
     (network, after), (init, before) = trained, started
