@@ -16,7 +16,8 @@ from amodal_model.errors import AmodalError
 from amodal_model.masks import BoxedMask, box_mask
 from amodal_model.model_files import find_model
 from amodal_model.results import FrameResult, ObjectResult
-from amodal_model.stream import AmodalSegmenter, StreamConfig, StreamState
+from amodal_model.stream import AmodalSegmenter, StreamConfig
+from amodal_model.stream_state import StreamState
 
 __all__ = [
     "AmodalError",

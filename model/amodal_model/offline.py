@@ -17,7 +17,8 @@ from jaxtyping import Float32
 from amodal_model.composition import Estimate, Silhouette, compose, paste
 from amodal_model.masks import Box, BoxedMask, enclose_boxes, intersect_boxes
 from amodal_model.results import FrameResult
-from amodal_model.stream import AmodalSegmenter, StreamState
+from amodal_model.stream import AmodalSegmenter
+from amodal_model.stream_state import StreamState
 
 WINDOW_FRAMES = 96
 """Frames that are worked through at once."""

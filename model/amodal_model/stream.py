@@ -9,21 +9,29 @@ them into results. Clips, jobs, streams and evaluation all run through here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import Bool, Float64, UInt8
 
 from amodal_model.composition import Estimate, Evidence, compose, cover, paste
-from amodal_model.engine import Engine, take_rows
+from amodal_model.engine import Engine
 from amodal_model.errors import InputError, LimitError
-from amodal_model.geometry import Window
+from amodal_model.geometry import Window, paste_logits
 from amodal_model.masks import BoxedMask, empty_mask
-from amodal_model.memory import CROP_SIDE, MAP_NAMES, SCALAR_NAMES, MemoryState
-from amodal_model.placement import PlacementConfig
+from amodal_model.placement import TEMPLATE_SIDE, PlacementConfig
 from amodal_model.results import FrameResult
-from amodal_model.tracks import MotionConfig, Tracks, View, follow, new_tracks
+from amodal_model.stream_state import (
+    StreamState,
+    add_new,
+    arrays_from_state,
+    new_state,
+    state_from_arrays,
+    take,
+)
+from amodal_model.tracks import MotionConfig, View, follow, predict
+from amodal_model.visible_source import Expectation
 
 MAX_OBJECTS = 1024
 MAX_SIDE = 16384
@@ -47,28 +55,6 @@ class StreamConfig(NamedTuple):
     motion: MotionConfig = MotionConfig()
 
 
-class StreamState(NamedTuple):
-    """All that is remembered of one stream; constant in size for a number of objects.
-
-    Attributes:
-        frame_size: ``(height, width)`` of its frames, pixels.
-        track_ids: ids of the N objects that are followed, in the order of the rows.
-        tracks: where they are.
-        memory: what the network remembers; the engine's own arrays.
-        frames_hidden: (N,) frames since each was visible.
-        frames_outside: (N,) frames since its place reached into the image.
-        lost_ids: ids of objects that were given up.
-    """
-
-    frame_size: tuple[int, int]
-    track_ids: tuple[int, ...]
-    tracks: Tracks
-    memory: MemoryState[Any]
-    frames_hidden: Float32[np.ndarray, " N"]
-    frames_outside: Float32[np.ndarray, " N"]
-    lost_ids: tuple[int, ...]
-
-
 class AmodalSegmenter:
     """Completes the visible masks of streams, frame by frame."""
 
@@ -87,12 +73,7 @@ class AmodalSegmenter:
         """
         if not all(1 <= side <= MAX_SIDE for side in frame_size):
             raise LimitError(f"frame size {frame_size}, each side must be 1 to {MAX_SIDE}")
-        memory: MemoryState[Any] = MemoryState(
-            np.zeros((0, len(MAP_NAMES), CROP_SIDE, CROP_SIDE), np.float32),
-            np.zeros((0, len(SCALAR_NAMES)), np.float32),
-        )
-        nothing = np.zeros(0, np.float32)
-        return StreamState(frame_size, (), new_tracks(0), memory, nothing, nothing, ())
+        return new_state(frame_size)
 
     def step(
         self,
@@ -136,7 +117,7 @@ class AmodalSegmenter:
         _check_visible(visible, state, frame_gap)
         visible = {key: mask for key, mask in sorted(visible.items()) if mask.area}
         state = self._drop_lost(state)
-        state = _add_new(state, visible, self.engine)
+        state = add_new(state, visible, self.engine)
         if not state.track_ids:
             return [], state
         coverage = cover(visible.values(), state.frame_size)
@@ -183,6 +164,30 @@ class AmodalSegmenter:
         )
         return estimates, state
 
+    def expect(self, state: StreamState, *, frame_gap: float = 1.0) -> dict[int, Expectation]:
+        """Return where each followed object is expected in the coming frame, by track id.
+
+        The remembered silhouette, moved as the object was last seen to move; a hidden object's
+        too. Made for visible-mask sources, before `step` is given what they find.
+        """
+        moved = predict(state.tracks, frame_gap, self.config.motion)
+        place_std = np.sqrt(moved.variance) * moved.window[:, 2] / TEMPLATE_SIDE
+        return {
+            track_id: Expectation(
+                paste_logits(latest * known - 0.5, Window(*window), state.frame_size),
+                float(std),
+                float(hidden),
+            )
+            for track_id, (latest, known), window, std, hidden in zip(
+                state.track_ids,
+                moved.template,
+                moved.window.tolist(),
+                place_std,
+                state.frames_hidden,
+                strict=True,
+            )
+        }
+
     def _drop_lost(self, state: StreamState) -> StreamState:
         """Stop following objects that were hidden, or outside the image, for too long."""
         is_lost = (state.frames_hidden > self.config.max_hidden_frames) | (
@@ -192,20 +197,12 @@ class AmodalSegmenter:
             return state
         gone = {state.track_ids[row] for row in np.flatnonzero(is_lost).tolist()}
         kept = np.flatnonzero(~is_lost).tolist()
-        state = _take(state, kept, [state.track_ids[row] for row in kept], self.engine)
+        state = take(state, kept, [state.track_ids[row] for row in kept], self.engine)
         return state._replace(lost_ids=tuple(sorted({*state.lost_ids, *gone})))
 
     def save_state(self, state: StreamState) -> dict[str, np.ndarray]:
         """Return a state as plain arrays, to be stored by name (``np.savez``)."""
-        memory = self.engine.to_host(state.memory)
-        arrays = {f"tracks_{name}": value for name, value in state.tracks._asdict().items()}
-        arrays |= {f"memory_{name}": value for name, value in memory._asdict().items()}
-        arrays["frame_size"] = np.array(state.frame_size, np.int64)
-        arrays["track_ids"] = np.array(state.track_ids, np.int64)
-        arrays["lost_ids"] = np.array(state.lost_ids, np.int64)
-        arrays["frames_hidden"] = state.frames_hidden
-        arrays["frames_outside"] = state.frames_outside
-        return arrays
+        return arrays_from_state(state._replace(memory=self.engine.to_host(state.memory)))
 
     @staticmethod
     def load_state(arrays: Mapping[str, np.ndarray]) -> StreamState:
@@ -214,28 +211,7 @@ class AmodalSegmenter:
         Raises:
             InputError: an array is missing, or the numbers of objects differ.
         """
-        try:
-            tracks = Tracks(**{name: arrays[f"tracks_{name}"] for name in Tracks._fields})
-            memory = MemoryState(**{n: arrays[f"memory_{n}"] for n in MemoryState._fields})
-            height, width = arrays["frame_size"].tolist()
-            state = StreamState(
-                (int(height), int(width)),
-                tuple(arrays["track_ids"].tolist()),
-                tracks,
-                memory,
-                arrays["frames_hidden"],
-                arrays["frames_outside"],
-                tuple(arrays["lost_ids"].tolist()),
-            )
-            per_object = (*tracks, *memory, state.track_ids, *state[4:6])
-            rows = {len(field) for field in per_object}
-        except KeyError as error:
-            raise InputError(f"stream state has no array {error}") from None
-        except (ValueError, TypeError) as error:
-            raise InputError(f"stream state has an array of another shape: {error}") from None
-        if len(rows) != 1:
-            raise InputError(f"stream state has arrays of {sorted(rows)} objects, need one number")
-        return state
+        return state_from_arrays(arrays)
 
 
 def _check_visible(visible: Mapping[int, BoxedMask], state: StreamState, frame_gap: float) -> None:
@@ -261,37 +237,4 @@ def _reaches_frame(
     x, y = window[:, 0], window[:, 1]
     return np.asarray(
         (x + quarter > 0) & (x - quarter < width) & (y + quarter > 0) & (y - quarter < height)
-    )
-
-
-def _add_new(state: StreamState, visible: Mapping[int, BoxedMask], engine: Engine) -> StreamState:
-    """Begin to follow objects that show for the first time, or again after they were lost."""
-    known = set(state.track_ids)
-    new = [track_id for track_id in visible if track_id not in known]
-    if not new:
-        return state
-    rows = [*range(len(known)), *(-1 for _ in new)]
-    state = _take(state, rows, [*state.track_ids, *new], engine)
-    lost = tuple(track_id for track_id in state.lost_ids if track_id not in visible)
-    return state._replace(lost_ids=lost)
-
-
-def _take(
-    state: StreamState, rows: Sequence[int], track_ids: Sequence[int], engine: Engine
-) -> StreamState:
-    """Return the state of some rows; -1 is an object that nothing is known of."""
-    blank = new_tracks(1)
-    tracks = Tracks(
-        *(
-            np.concatenate([field, fresh])[list(rows)]
-            for field, fresh in zip(state.tracks, blank, strict=True)
-        )
-    )
-    zero = np.zeros(1, np.float32)
-    return state._replace(
-        track_ids=tuple(track_ids),
-        tracks=tracks,
-        memory=take_rows(engine.to_host(state.memory), rows),
-        frames_hidden=np.concatenate([state.frames_hidden, zero])[list(rows)],
-        frames_outside=np.concatenate([state.frames_outside, zero])[list(rows)],
     )

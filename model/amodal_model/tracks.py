@@ -110,7 +110,7 @@ def follow(
         placement: weights of the registration.
         motion: what is expected of the motion.
     """
-    predicted = _predict(tracks, gap, motion)
+    predicted = predict(tracks, gap, motion)
     predicted = _catch_up(predicted, views, motion)
     placed, is_missing = _place(tracks, predicted, views, gap, (placement, motion))
     window, theta = _fit_windows(placed, views, motion)
@@ -129,7 +129,7 @@ def follow(
     return StepInputs(crop_float, theta, context), placed._replace(window=window, is_new=is_new)
 
 
-def _predict(tracks: Tracks, gap: float, motion: MotionConfig) -> Tracks:
+def predict(tracks: Tracks, gap: float, motion: MotionConfig) -> Tracks:
     """Move the windows on, and widen what is not known of their place."""
     moved = tracks.window.copy()
     moved[:, :2] += tracks.velocity[:, :2] * gap

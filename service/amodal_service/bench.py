@@ -31,7 +31,7 @@ from amodal_model.memory import (
     StepOutputs,
 )
 from amodal_model.model_files import find_model
-from amodal_model.stream import StreamState
+from amodal_model.stream_state import StreamState
 from amodal_model.video import open_clip
 from amodal_model.video_writer import VideoWriter
 

@@ -12,7 +12,8 @@ from amodal_model.composition import cover
 from amodal_model.errors import InputError, LimitError
 from amodal_model.masks import BoxedMask, box_mask, empty_mask, mask_iou, overlap_area
 from amodal_model.results import FrameResult, ObjectResult
-from amodal_model.stream import AmodalSegmenter, StreamConfig, StreamState
+from amodal_model.stream import AmodalSegmenter, StreamConfig
+from amodal_model.stream_state import StreamState
 
 SIZE = (90, 140)
 WALL = 1
@@ -377,3 +378,17 @@ def test_dropped_mask_takes_nothing_from_the_memory(evidence_segmenter: AmodalSe
     results, _ = play(evidence_segmenter, [whole, whole, half, half, {WALL: half[WALL]}, half])
     for result in results[3:]:
         assert mask_iou(object_of(result, 2).amodal, BALL) > 0.85
+
+
+def test_hidden_object_is_expected_behind_its_occluder(tiny_segmenter: AmodalSegmenter) -> None:
+    frames = [wall_over_ball(left) for left in (-30, -10, 10, 30, 50, 52, 52)]
+    _, state = play(tiny_segmenter, frames)
+    expected = tiny_segmenter.expect(state)[2]
+    assert expected.frames_hidden > 0
+    assert mask_iou(expected.silhouette, BALL) > 0.7
+    far = tiny_segmenter.expect(state, frame_gap=20)[2]
+    assert far.place_std_px > expected.place_std_px
+
+
+def test_nothing_is_expected_of_a_new_stream(tiny_segmenter: AmodalSegmenter) -> None:
+    assert tiny_segmenter.expect(tiny_segmenter.start(SIZE)) == {}

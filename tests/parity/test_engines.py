@@ -26,8 +26,9 @@ def test_onnx_equals_torch_over_a_scene(
             np.testing.assert_allclose(a.score, b.score, atol=1e-4)
             np.testing.assert_allclose(a.confidence_occluded, b.confidence_occluded, atol=1e-4)
     saved = tiny_segmenter.save_state(states[0])
+    one_level = 1.01 / 255  # crops are 8 bit: windows that differ in a last digit may round apart
     for name, array in onnx_segmenter.save_state(states[1]).items():
-        np.testing.assert_allclose(saved[name], array, atol=1e-3, err_msg=name)
+        np.testing.assert_allclose(saved[name], array, atol=one_level, err_msg=name)
 
 
 def test_logits_of_both_engines_agree(

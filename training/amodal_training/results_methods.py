@@ -13,7 +13,8 @@ from torch import Tensor
 from amodal_model.engine_torch import TorchEngine
 from amodal_model.memory import MemoryState, StepInputs, StepOutputs
 from amodal_model.network import AmodalNetwork, NetworkConfig
-from amodal_model.stream import AmodalSegmenter, StreamConfig, StreamState
+from amodal_model.stream import AmodalSegmenter, StreamConfig
+from amodal_model.stream_state import StreamState
 from amodal_training.baseline_union import true_motions
 from amodal_training.batches import MixedSource, SilhouetteSource
 from amodal_training.evaluation_clip import EvaluationClip
