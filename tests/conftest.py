@@ -57,7 +57,7 @@ def tiny_network() -> AmodalNetwork:
     from amodal_model.network import AmodalNetwork, NetworkConfig  # noqa: PLC0415
 
     torch.manual_seed(0)
-    network = AmodalNetwork(NetworkConfig(channels=(16, 16, 16), blocks=(1, 1, 1)))
+    network = AmodalNetwork(NetworkConfig((16, 16, 16), (1, 1, 1), (16, 16, 16)))
     torch.nn.init.normal_(network.residual.weight, std=0.05)
     return network.eval()
 

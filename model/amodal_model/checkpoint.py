@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +32,7 @@ def load_network(folder: ModelFolder) -> AmodalNetwork:
     if not path.is_file():
         raise ModelError(f"{folder.path}: no {WEIGHTS_NAME}")
     try:
-        network = AmodalNetwork(network_config(folder))
+        network = AmodalNetwork(network_config(folder.description["network"]))
         with np.load(path, allow_pickle=False) as arrays:
             network.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays})
     except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
@@ -39,9 +41,12 @@ def load_network(folder: ModelFolder) -> AmodalNetwork:
     return network.eval()
 
 
-def network_config(folder: ModelFolder) -> NetworkConfig:
-    """Return the network's size as ``model.json`` describes it."""
-    entry = folder.description["network"]
+def network_config(entry: Mapping[str, Any]) -> NetworkConfig:
+    """Return the network's size as ``model.json`` or a checkpoint describes it."""
+    align = entry.get("align")
     return NetworkConfig(
-        tuple(entry["channels"]), tuple(entry["blocks"]), bool(entry["uses_memory"])
+        tuple(entry["channels"]),
+        tuple(entry["blocks"]),
+        None if align is None else tuple(align),
+        bool(entry["uses_memory"]),
     )

@@ -5,7 +5,7 @@ paste back -> union with visible -> remembered part -> occluders -> ObjectResult
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -116,12 +116,15 @@ def compose(
     """
     shown = [entry for entry in silhouettes if entry.visible.area]
     coverage = cover((entry.visible for entry in shown), frame_size)
-    results, order = [], []
+    whole = {entry.track_id: _amodal_mask(entry, coverage) for entry in silhouettes}
+    hidden = {
+        entry.track_id: subtract(whole[entry.track_id], entry.visible) for entry in silhouettes
+    }
+    overlaps = _overlaps(hidden, shown, least_overlap)
+    results = []
     for entry in silhouettes:
-        amodal = _amodal_mask(entry, coverage)
-        inferred = subtract(amodal, entry.visible)
-        occluders = _occluders(entry.track_id, inferred, shown, least_overlap)
-        order += [(front, entry.track_id) for front in occluders]
+        amodal, inferred = whole[entry.track_id], hidden[entry.track_id]
+        occluders = _occluders(entry.track_id, overlaps)
         remembered = _remembered(inferred, entry.evidence)
         results.append(_result(entry, amodal, occluders, remembered))
     nothing = empty_mask(frame_size)
@@ -130,7 +133,7 @@ def compose(
         for track_id in lost_ids
     ]
     results.sort(key=lambda result: result.track_id)
-    return FrameResult(tuple(results), tuple(sorted(order)))
+    return FrameResult(tuple(results), tuple(sorted(_one_sided(overlaps))))
 
 
 def _amodal_mask(entry: Silhouette, coverage: UInt8[np.ndarray, "H W"]) -> BoxedMask:
@@ -163,16 +166,35 @@ def _remembered(inferred: BoxedMask, evidence: Sequence[Evidence]) -> BoxedMask:
     return tighten(BoxedMask(inferred.bbox_xyxy, inferred.pixels & seen, inferred.frame_size))
 
 
-def _occluders(
-    track_id: int, inferred: BoxedMask, shown: Sequence[Silhouette], least_overlap: int
-) -> tuple[int, ...]:
-    overlaps = [
-        (overlap_area(inferred, other.visible), other.track_id)
-        for other in shown
-        if other.track_id != track_id
+def _overlaps(
+    hidden: Mapping[int, BoxedMask], shown: Sequence[Silhouette], least_overlap: int
+) -> dict[tuple[int, int], int]:
+    """Return the area of each hidden part under each other mask, by (front, back) track ids."""
+    found = {}
+    for back, inferred in hidden.items():
+        for front in shown:
+            if front.track_id != back:
+                area = overlap_area(inferred, front.visible)
+                if area >= least_overlap:
+                    found[front.track_id, back] = area
+    return found
+
+
+def _one_sided(overlaps: Mapping[tuple[int, int], int]) -> list[tuple[int, int]]:
+    """Return the pairs, of two that say the opposite of each other the one of more pixels.
+
+    Of two objects that touch, each is often grown by a few pixels under the other's mask.
+    """
+    return [
+        (front, back)
+        for (front, back), area in overlaps.items()
+        if area > overlaps.get((back, front), 0)
     ]
-    found = sorted((-area, other) for area, other in overlaps if area >= least_overlap)
-    return tuple(other for _, other in found)
+
+
+def _occluders(track_id: int, overlaps: Mapping[tuple[int, int], int]) -> tuple[int, ...]:
+    found = sorted((-area, front) for (front, back), area in overlaps.items() if back == track_id)
+    return tuple(front for _, front in found)
 
 
 def _result(

@@ -25,9 +25,16 @@ from amodal_model.engine import INPUT_NAMES, OUTPUT_NAMES, Engine
 from amodal_model.engine_onnx import OnnxEngine
 from amodal_model.engine_torch import TorchEngine
 from amodal_model.errors import ModelError
-from amodal_model.memory import CROP_SIDE, MAP_NAMES, SCALAR_NAMES, MemoryState, StepInputs
+from amodal_model.memory import (
+    CONTEXT_NAMES,
+    CROP_SIDE,
+    MAP_NAMES,
+    SCALAR_NAMES,
+    MemoryState,
+    StepInputs,
+)
 from amodal_model.model_files import FORMAT, GRAPHS, ModelFolder, file_sha256
-from amodal_model.network import AmodalNetwork, remember
+from amodal_model.network import AmodalNetwork
 from amodal_model.quantisation import Calibration, check_hidden_iou, quantise
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 5e-2}
@@ -42,19 +49,13 @@ class _Graph(nn.Module):
     def __init__(self, network: AmodalNetwork, precision: str) -> None:
         super().__init__()
         self.network = network.half() if precision == "fp16" else network
-        self.dtype = torch.float16 if precision == "fp16" else torch.float32
 
     def forward(
         self, crop: Tensor, theta: Tensor, context: Tensor, maps: Tensor, scalars: Tensor
     ) -> tuple[Tensor, ...]:
         inputs = StepInputs(crop, theta, context)
-        remembered = remember(inputs, MemoryState(maps, scalars))
-        memory = MemoryState(*(field.to(self.dtype) for field in remembered.memory))
-        logits, confidence = self.network.complete(
-            crop.to(self.dtype), context.to(self.dtype), memory
-        )
-        confidence = confidence.float().sigmoid()
-        return (logits.float(), confidence, remembered.template, *remembered.memory)
+        outputs, memory = self.network(inputs, MemoryState(maps, scalars))
+        return (*outputs, *memory)
 
 
 def export_model(
@@ -195,7 +196,8 @@ def random_step(rng: np.random.Generator, count: int) -> StepInputs[np.ndarray]:
     theta = np.tile(np.array([[1, 0, 0], [0, 1, 0]], np.float32), (count, 1, 1))
     if rng.random() < 0.3:
         theta[:, :, 2] += rng.normal(0, 0.03, (count, 2)).astype(np.float32)
-    context = np.stack([rng.uniform(0, 0.1, count), np.ones(count)], 1).astype(np.float32)
+    context = rng.normal(0, 0.02, (count, len(CONTEXT_NAMES))).astype(np.float32)
+    context[:, 0], context[:, 1] = rng.uniform(0, 0.1, count), 1
     return StepInputs(crop, theta, context)
 
 

@@ -14,6 +14,8 @@ MAP_NAMES = ("latest", "known", "average", "keyframe")
 """Channels of `MemoryState.maps`; see there."""
 SCALAR_NAMES = ("keyframe_quality", "frames_hidden")
 """Columns of `MemoryState.scalars`; see there."""
+CONTEXT_NAMES = ("place_std", "frame_gap", "velocity_x", "velocity_y", "growth")
+"""Columns of `StepInputs.context`; see there."""
 
 ArrayT = TypeVar("ArrayT")
 
@@ -41,8 +43,9 @@ class StepInputs(NamedTuple, Generic[ArrayT]):
     Attributes:
         crop: (N, 3, S, S) float in [0, 1]: own visible mask, other visible masks, outside.
         theta: (N, 2, 3) float, `geometry.old_from_new`: the window's change since the last step.
-        context: (N, 2) float: standard deviation of the placement as a share of the window,
-            frames since the last step.
+        context: (N, 5) float, see `CONTEXT_NAMES`: standard deviation of the placement as a share
+            of the window, frames since the last step, motion of the window's centre (x, y) as a
+            share of its side and of its log side, per frame.
     """
 
     crop: ArrayT

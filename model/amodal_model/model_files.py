@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from amodal_model.errors import ModelError
 
-FORMAT = 1
+FORMAT = 2
 SHIPPED = {"shipped": "base"}
 """Names a user can give for the models inside the package, and their folders."""
 GRAPHS = {"fp32": "model.onnx", "fp16": "model-fp16.onnx", "int8": "model-int8.onnx"}

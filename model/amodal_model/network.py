@@ -1,9 +1,11 @@
 """The network: explicit memory of what was seen, and its completion to a whole silhouette.
 
-`AmodalNetwork.remember` has no weights: it moves the memory into the present window and writes
-what is visible into it. `AmodalNetwork.complete` reads the present and the memory and adds a
-learned residual to what the memory says. No gradient runs through time, so training replays
-whole clips through `remember` and then learns from all their frames at once.
+`remember` has no weights: it moves the memory into the present window and writes what is visible
+into it. `AmodalNetwork.complete` reads the present and the moved memory, bends the memory into
+place (`Aligner`), writes what is visible into it, and adds a learned residual to what it says. What
+is bent is looked at and forgotten: the next frame's memory is never a network's output, so no
+gradient runs through time, and training replays whole clips through `remember` and then learns
+from all their frames at once.
 """
 
 from __future__ import annotations
@@ -26,18 +28,41 @@ BACKGROUND_LOGIT = 6.0
 
 
 class NetworkConfig(NamedTuple):
-    """Size of the network: channels at 1/4, 1/8 and 1/16 resolution, blocks at each."""
+    """Size of the network.
+
+    Attributes:
+        channels: at 1/4, 1/8 and 1/16 resolution.
+        blocks: at each.
+        align: channels of the `Aligner`; ``None`` for a network without.
+        uses_memory: whether the memory is looked at.
+    """
 
     channels: tuple[int, int, int] = (32, 64, 128)
     blocks: tuple[int, int, int] = (2, 2, 2)
+    align: tuple[int, int, int] | None = (32, 48, 64)
     uses_memory: bool = True
 
 
 class Remembered(NamedTuple):
-    """Memory after the present frame was written into it, and the next placement's template."""
+    """Memory before and after the present frame was written, and the next placement's template."""
 
+    moved: MemoryState[Tensor]
     memory: MemoryState[Tensor]
     template: Float[Tensor, "N 2 S2 S2"]
+
+
+class Completion(NamedTuple):
+    """What the network makes of one frame.
+
+    Attributes:
+        logits: (N, S, S) silhouette logits.
+        confidence: (N, 2) logits of the expected IoU of the silhouette and of its hidden part.
+        evidence: (N, S, S) logits of the bent memory alone.
+    """
+
+    logits: Float[Tensor, "N S S"]
+    confidence: Float[Tensor, "N 2"]
+    evidence: Float[Tensor, "N S S"]
 
 
 def dilate(maps: Float[Tensor, "N C H W"], radius: int = 1) -> Float[Tensor, "N C H W"]:
@@ -54,34 +79,54 @@ def resample(
     maps: Float[Tensor, "N C S S"], theta: Float[Tensor, "N 2 3"]
 ) -> Float[Tensor, "N C S S"]:
     """Return maps of the old window in the new one; zero where the old one did not reach."""
-    side = maps.shape[-1]
-    axis = (torch.arange(side, dtype=maps.dtype, device=maps.device) * 2 + 1) / side - 1
+    axis = _axis(maps)
     grid_x = theta[:, 0, 0, None, None] * axis[None, None, :] + theta[:, 0, 2, None, None]
     grid_y = theta[:, 1, 1, None, None] * axis[None, :, None] + theta[:, 1, 2, None, None]
-    shape = (maps.shape[0], side, side)
+    shape = (maps.shape[0], maps.shape[-1], maps.shape[-1])
     grid = torch.stack([grid_x.expand(shape), grid_y.expand(shape)], -1)
     return functional.grid_sample(maps, grid, padding_mode="zeros", align_corners=False)
 
 
+def bend(
+    maps: Float[Tensor, "N C S S"], flow: Float[Tensor, "N 2 S S"]
+) -> Float[Tensor, "N C S S"]:
+    """Return maps whose pixels are taken from ``flow`` (x, y; half windows) away."""
+    axis = _axis(maps)
+    grid = torch.stack([flow[:, 0] + axis[None, None, :], flow[:, 1] + axis[None, :, None]], -1)
+    return functional.grid_sample(maps, grid, padding_mode="zeros", align_corners=False)
+
+
+def _axis(maps: Float[Tensor, "N C S S"]) -> Float[Tensor, " S"]:
+    """Return pixel centres in grid coordinates, -1 to 1 over the window."""
+    side = maps.shape[-1]
+    return (torch.arange(side, dtype=maps.dtype, device=maps.device) * 2 + 1) / side - 1
+
+
 def remember(inputs: StepInputs[Tensor], memory: MemoryState[Tensor]) -> Remembered:
     """Move the memory into the present windows and write what is visible into it."""
-    own, blocked = inputs.crop[:, :1], inputs.crop[:, 1:2] + inputs.crop[:, 2:3]
-    gap = inputs.context[:, 1]
-    latest, known, average, keyframe = torch.split(resample(memory.maps, inputs.theta), 1, 1)
+    moved = MemoryState(resample(memory.maps, inputs.theta), memory.scalars)
+    written = write(inputs.crop, inputs.context[:, 1], moved)
+    return Remembered(moved, written, functional.avg_pool2d(written.maps[:, :2], 2))
+
+
+def write(
+    crop: Float[Tensor, "N 3 S S"], gap: Float[Tensor, " N"], moved: MemoryState[Tensor]
+) -> MemoryState[Tensor]:
+    """Return the memory after what is visible was written into it."""
+    own, blocked = crop[:, :1], crop[:, 1:2] + crop[:, 2:3]
+    latest, known, average, keyframe = torch.split(moved.maps, 1, 1)
     seen = torch.maximum(1 - dilate(blocked).clamp(max=1), own)
     rate = torch.where(known > 0, AVERAGE_RATE, 1.0) * seen
     average = average + rate * (own - average)
     latest = latest + seen * (own - latest)
     known = torch.maximum(seen, known * KNOWN_FADE ** gap[:, None, None, None])
     quality, is_visible = view_quality(own, blocked)
-    best = memory.scalars[:, 0] * KEYFRAME_FADE**gap
+    best = moved.scalars[:, 0] * KEYFRAME_FADE**gap
     is_better = (quality >= best) & is_visible
     keyframe = torch.where(is_better[:, None, None, None], own, keyframe)
-    hidden = torch.where(is_visible, torch.zeros_like(gap), memory.scalars[:, 1] + gap)
+    hidden = torch.where(is_visible, torch.zeros_like(gap), moved.scalars[:, 1] + gap)
     maps = torch.cat([latest, known, average, keyframe], 1)
-    scalars = torch.stack([torch.where(is_better, quality, best), hidden], 1)
-    template = functional.avg_pool2d(torch.cat([latest, known], 1), 2)
-    return Remembered(MemoryState(maps, scalars), template)
+    return MemoryState(maps, torch.stack([torch.where(is_better, quality, best), hidden], 1))
 
 
 def view_quality(
@@ -127,6 +172,38 @@ def _upward(before: int, channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(before, 4 * channels, 1), nn.PixelShuffle(2))
 
 
+class Aligner(nn.Module):
+    """Says how the memory must still be bent to lie on what shows of the object.
+
+    Placement moves whole silhouettes by similarities; what deforms, turns or was misplaced is left
+    to this: a smooth flow at 1/8 resolution, learned through the completion it leads to.
+    """
+
+    def __init__(self, channels: tuple[int, int, int]) -> None:
+        super().__init__()
+        fine, middle, coarse = channels
+        self.stem = nn.Conv2d(7, fine, 8, stride=4, padding=2)
+        self.condition = nn.Linear(CONDITIONS, fine)
+        self.down_middle = _stage(fine, middle, 1)
+        self.down_coarse = _stage(middle, coarse, 1)
+        self.up_middle, self.refine = _upward(coarse, middle), Block(middle)
+        self.flow = nn.Conv2d(middle, 2, 3, padding=1)
+        for parameter in self.flow.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(
+        self, seen: Float[Tensor, "N 7 S S"], scalars: Float[Tensor, "N K"]
+    ) -> Float[Tensor, "N 2 S S"]:
+        """Return where each pixel's memory is to be taken from, half windows away."""
+        kind = self.stem.weight.dtype
+        conditions = self.condition(scalars.to(kind))[:, :, None, None]
+        middle = self.down_middle(functional.relu(self.stem(seen.to(kind)) + conditions))
+        coarse = self.down_coarse(middle)
+        middle = self.refine(functional.relu(middle + self.up_middle(coarse)))
+        flow = self.flow(middle).to(seen.dtype) * FLOW_UNIT
+        return functional.interpolate(flow, scale_factor=8.0, mode="bilinear")
+
+
 class AmodalNetwork(nn.Module):
     """Completes visible masks to whole silhouettes, from the present and the memory."""
 
@@ -134,8 +211,9 @@ class AmodalNetwork(nn.Module):
         super().__init__()
         self.config = config = config or NetworkConfig()
         fine, middle, coarse = config.channels
+        self.align = Aligner(config.align) if config.align and config.uses_memory else None
         self.stem = nn.Conv2d(7, fine, 8, stride=4, padding=2)
-        self.condition = nn.Linear(4, fine)
+        self.condition = nn.Linear(CONDITIONS, fine)
         self.down_fine = nn.Sequential(*(Block(fine) for _ in range(config.blocks[0])))
         self.down_middle = _stage(fine, middle, config.blocks[1])
         self.down_coarse = _stage(middle, coarse, config.blocks[2])
@@ -151,42 +229,56 @@ class AmodalNetwork(nn.Module):
     ) -> tuple[StepOutputs[Tensor], MemoryState[Tensor]]:
         """Return the silhouettes of one frame and the memory for the next."""
         remembered = remember(inputs, memory)
-        logits, confidence = self.complete(inputs.crop, inputs.context, remembered.memory)
-        outputs = StepOutputs(logits, confidence.sigmoid(), remembered.template)
+        made = self.complete(inputs.crop, inputs.context, remembered.moved)
+        outputs = StepOutputs(made.logits, made.confidence.sigmoid(), remembered.template)
         return outputs, remembered.memory
 
     def complete(
         self,
         crop: Float[Tensor, "N 3 S S"],
-        context: Float[Tensor, "N 2"],
-        memory: MemoryState[Tensor],
-    ) -> tuple[Float[Tensor, "N S S"], Float[Tensor, "N 2"]]:
-        """Return silhouette logits and confidence logits, from the memory after `remember`."""
-        maps, scalars = memory.maps, condition_scalars(context, memory.scalars)
+        context: Float[Tensor, "N 5"],
+        moved: MemoryState[Tensor],
+    ) -> Completion:
+        """Return what is made of a frame, from the memory moved into its window.
+
+        The convolutions run in the precision of their weights, everything else in the inputs'.
+        """
+        if self.align is not None:
+            conditions = condition_scalars(context, moved.scalars)
+            flow = self.align(torch.cat([crop, moved.maps], 1), conditions)
+            moved = moved._replace(maps=bend(moved.maps, flow))
+        maps, scalars = write(crop, context[:, 1], moved)
+        conditions = condition_scalars(context, scalars)
         if not self.config.uses_memory:
-            maps, scalars = maps * 0, scalars * 0
-        features = self.stem(torch.cat([crop, maps], 1)) + self.condition(scalars)[:, :, None, None]
+            maps, conditions = maps * 0, conditions * 0
+        kind = self.stem.weight.dtype
+        features = self.stem(torch.cat([crop, maps], 1).to(kind))
+        features = features + self.condition(conditions.to(kind))[:, :, None, None]
         fine = self.down_fine(functional.relu(features))
         middle = self.down_middle(fine)
         coarse = self.down_coarse(middle)
         middle = self.refine_middle(functional.relu(middle + self.up_middle(coarse)))
         fine = self.refine_fine(functional.relu(fine + self.up_fine(middle)))
-        residual = functional.pixel_shuffle(self.residual(fine), 4)[:, 0]
-        return residual + evidence_logits(crop, maps), self.confidence(coarse.mean((2, 3)))
+        residual = functional.pixel_shuffle(self.residual(fine), 4)[:, 0].to(crop.dtype)
+        evidence = evidence_logits(crop, maps)
+        confidence = self.confidence(coarse.mean((2, 3))).to(crop.dtype)
+        return Completion(residual + evidence, confidence, evidence)
+
+
+CONDITIONS = 7
+"""Scalars that condition the stems."""
+FLOW_UNIT = 0.05
+"""What a flow of 1 is in half windows: 1.2 template pixels."""
 
 
 def condition_scalars(
-    context: Float[Tensor, "N 2"], scalars: Float[Tensor, "N 2"]
-) -> Float[Tensor, "N 4"]:
-    """Return the scalars that condition the stem, each of order 1."""
-    return torch.stack(
-        [
-            context[:, 0] * 10,
-            torch.log1p(context[:, 1]),
-            scalars[:, 0],
-            torch.log1p(scalars[:, 1]) / 3,
-        ],
-        1,
+    context: Float[Tensor, "N 5"], scalars: Float[Tensor, "N 2"]
+) -> Float[Tensor, "N 7"]:
+    """Return the scalars that condition the stems, each of order 1."""
+    gap_and_hidden = torch.log1p(torch.stack([context[:, 1], scalars[:, 1]], 1))
+    scale = gap_and_hidden.new_tensor([1, 1 / 3])
+    return torch.cat(
+        [context[:, :1] * 10, context[:, 2:] * 20, scalars[:, :1], gap_and_hidden * scale], 1
     )
 
 

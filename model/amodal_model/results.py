@@ -58,7 +58,8 @@ class FrameResult:
 
     Attributes:
         objects: one entry for every object seen so far, by ascending track id, ``lost`` ones too.
-        order: (front, back) pairs of track ids, where front hides part of back.
+        order: (front, back) pairs of track ids, where front hides part of back; of two objects
+            with hidden parts under each other's masks, the pair of the larger one.
     """
 
     objects: tuple[ObjectResult, ...]

@@ -120,13 +120,20 @@ def follow(
             for view, row in zip(views, window.tolist(), strict=True)
         ]
     )
-    sigma = np.sqrt(placed.variance) / TEMPLATE_SIDE
-    context = np.stack([sigma, np.full(len(views), gap)], 1).astype(np.float32)
+    context = _context(placed._replace(window=window), gap)
     crop_float = crop.transpose(0, 3, 1, 2).astype(np.float32) / 255
     # nothing of the frame is believed: the memory is kept as under a wall
     crop_float[is_missing, 1] = 1 - crop_float[is_missing, 2]
     is_new = np.zeros(len(views), bool)
     return StepInputs(crop_float, theta, context), placed._replace(window=window, is_new=is_new)
+
+
+def _context(tracks: Tracks, gap: float) -> Float32[np.ndarray, "N 5"]:
+    """Return what the network is told of each placement, see `memory.CONTEXT_NAMES`."""
+    sigma = np.sqrt(tracks.variance) / TEMPLATE_SIDE
+    drift = tracks.velocity[:, :2] / tracks.window[:, 2:]
+    columns = [sigma, np.full(len(sigma), gap), drift[:, 0], drift[:, 1], tracks.velocity[:, 2]]
+    return np.stack(columns, 1).astype(np.float32)
 
 
 def predict(tracks: Tracks, gap: float, motion: MotionConfig) -> Tracks:

@@ -14,6 +14,7 @@ from amodal_model.network import (  # noqa: E402
     KNOWN_FADE,
     AmodalNetwork,
     NetworkConfig,
+    bend,
     dilate,
     evidence_logits,
     remember,
@@ -21,7 +22,7 @@ from amodal_model.network import (  # noqa: E402
     view_quality,
 )
 
-TINY = NetworkConfig((8, 8, 8), (1, 1, 1))
+TINY = NetworkConfig((8, 8, 8), (1, 1, 1), (8, 8, 8))
 
 
 def box(x0: int, y0: int, x1: int, y1: int) -> Tensor:
@@ -38,7 +39,7 @@ OCCLUDER = box(45, 20, 80, 80)
 def frame(own: Tensor, others: Tensor = NOTHING, gap: float = 1.0) -> StepInputs[Tensor]:
     crop = torch.stack([own * (1 - others), others, NOTHING])[None]
     theta = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]])
-    return StepInputs(crop, theta, torch.tensor([[0.02, gap]]))
+    return StepInputs(crop, theta, torch.tensor([[0.02, gap, 0, 0, 0]]))
 
 
 def blank() -> MemoryState[Tensor]:
@@ -178,7 +179,7 @@ def test_untrained_network_gives_the_evidence() -> None:
     inputs = frame(OBJECT, OCCLUDER)
     outputs, after = network(inputs, memory)
     expected = evidence_logits(inputs.crop, after.maps)
-    assert torch.equal(outputs.logits, expected)
+    torch.testing.assert_close(outputs.logits, expected, atol=1e-4, rtol=0)
     assert ((outputs.confidence > 0) & (outputs.confidence < 1)).all()
 
 
@@ -188,9 +189,57 @@ def test_step_is_remembering_then_completing(tiny_network: AmodalNetwork) -> Non
     expected = remember(inputs, remembered(frame(OBJECT)))
     assert torch.equal(after.maps, expected.memory.maps)
     assert torch.equal(outputs.template, expected.template)
-    logits, confidence = tiny_network.complete(inputs.crop, inputs.context, after)
-    assert torch.equal(outputs.logits, logits)
-    assert torch.equal(outputs.confidence, confidence.sigmoid())
+    made = tiny_network.complete(inputs.crop, inputs.context, expected.moved)
+    assert torch.equal(outputs.logits, made.logits)
+    assert torch.equal(outputs.confidence, made.confidence.sigmoid())
+
+
+def test_memory_is_taken_from_where_the_flow_points() -> None:
+    flow = torch.zeros(1, 2, CROP_SIDE, CROP_SIDE)
+    flow[:, 0] = 10 * 2 / CROP_SIDE
+    shifted = bend(OBJECT[None, None], flow)[0, 0]
+    torch.testing.assert_close(shifted, box(20, 30, 50, 60), atol=1e-3, rtol=0)
+
+
+def test_bent_memory_does_not_move_what_is_seen() -> None:
+    """However the memory is bent, the visible part and the memory kept stay where they are."""
+    torch.manual_seed(0)
+    network = AmodalNetwork(TINY).eval()
+    assert network.align is not None
+    torch.nn.init.normal_(network.align.flow.weight, std=1.0)
+    inputs, memory = frame(OBJECT, OCCLUDER), remembered(frame(OBJECT))
+    made = network.complete(inputs.crop, inputs.context, memory)
+    straight = remember(inputs, memory)
+    _, after = network(inputs, memory)
+    assert torch.equal(after.maps, straight.memory.maps)
+    plain = evidence_logits(inputs.crop, straight.memory.maps)
+    assert not torch.allclose(made.evidence, plain, atol=0.1)
+    is_open = inputs.crop[:, 1] == 0
+    assert torch.equal(made.evidence[is_open], plain[is_open])
+
+
+def test_flow_that_lies_better_is_learned() -> None:
+    """The memory is off by four pixels; the aligner alone is trained to put it right."""
+    torch.manual_seed(0)
+    network = AmodalNetwork(TINY).train()
+    assert network.align is not None
+    inputs = frame(OBJECT, OCCLUDER)
+    off = remembered(frame(box(34, 30, 64, 60)))
+    hidden = OBJECT * OCCLUDER
+    optimizer = torch.optim.Adam(network.align.parameters(), lr=0.02)
+
+    def error() -> Tensor:
+        made = network.complete(inputs.crop.repeat(2, 1, 1, 1), inputs.context.repeat(2, 1), both)
+        return ((made.evidence[0].sigmoid() - hidden).square() * OCCLUDER).mean()
+
+    both = MemoryState(off.maps.repeat(2, 1, 1, 1), off.scalars.repeat(2, 1))
+    before = error().item()
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = error()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert loss.item() < 0.5 * before
 
 
 def test_network_without_memory_ignores_it() -> None:

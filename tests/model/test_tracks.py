@@ -136,7 +136,10 @@ def test_context_says_how_certain_the_place_is_and_the_gap() -> None:
     _, tracks = step(new_tracks(1), view(box_of(0)))
     inputs, tracks = step(tracks, view(box_of(3)), gap=3.0)
     expected = np.sqrt(tracks.variance[0]) / TEMPLATE_SIDE
-    np.testing.assert_allclose(inputs.context[0], [expected, 3.0], rtol=1e-6)
+    np.testing.assert_allclose(inputs.context[0, :2], [expected, 3.0], rtol=1e-6)
+    drift = tracks.velocity[0, 0] / tracks.window[0, 2]
+    np.testing.assert_allclose(inputs.context[0, 2:], [drift, 0, 0], atol=1e-4)
+    assert drift > 0
 
 
 @pytest.mark.parametrize("gap", [1.0, 5.0, 1e5])

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 from amodal_model.engine import Engine, EngineInfo  # noqa: E402
 from amodal_model.masks import BoxedMask, box_mask, empty_mask  # noqa: E402
 from amodal_model.memory import MemoryState, StepInputs, StepOutputs  # noqa: E402
+from amodal_model.network import remember  # noqa: E402
 from amodal_model.stream import AmodalSegmenter  # noqa: E402
 from amodal_training.occluders import PasteConfig, PastedSequence, paste_occluders  # noqa: E402
 from amodal_training.rollout import roll_out  # noqa: E402
@@ -22,7 +23,7 @@ FRAMES = 16
 
 
 class RecordingEngine:
-    """Passes everything on, and keeps what went in and the memory that came out."""
+    """Passes everything on, and keeps what went in, the memory moved into its window."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -36,7 +37,10 @@ class RecordingEngine:
         self, inputs: StepInputs[np.ndarray], memory: MemoryState[Any]
     ) -> tuple[StepOutputs[np.ndarray], MemoryState[Any]]:
         outputs, after = self._engine.step(inputs, memory)
-        self.steps.append((inputs, self._engine.to_host(after)))
+        held = self._engine.to_host(memory)
+        given = StepInputs(*(torch.from_numpy(np.asarray(field)) for field in inputs))
+        moved = remember(given, MemoryState(*(torch.from_numpy(field) for field in held))).moved
+        self.steps.append((inputs, MemoryState(*(field.numpy() for field in moved))))
         return outputs, after
 
     def to_host(self, memory: MemoryState[Any]) -> MemoryState[np.ndarray]:

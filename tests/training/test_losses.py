@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 from torch import Tensor  # noqa: E402
 
 from amodal_training.losses import (  # noqa: E402
+    LEAST_AREA,
     OPEN_WEIGHT,
     Target,
     confidence_loss,
@@ -78,7 +79,7 @@ def test_perfect_whole_silhouette_costs_nothing() -> None:
 def test_silhouette_loss_by_hand() -> None:
     """No object, an even guess: ten covered columns weigh 1, the other open ones less."""
     target = target_of(columns(0, 0), columns(0, 2), columns(2, 12))
-    expected = math.log(2) * S * (10 + OPEN_WEIGHT * (S - 12)) / 100
+    expected = math.log(2) * S * (10 + OPEN_WEIGHT * (S - 12)) / LEAST_AREA
     assert silhouette_loss(torch.zeros(1, S, S), target) == pytest.approx(expected, rel=1e-5)
 
 

@@ -39,6 +39,9 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
     limit_clips: Annotated[
         int | None, typer.Option(min=1, help="Only the first so many clips.")
     ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16 or int8; by default what is served.")
+    ] = None,
     noise: Annotated[
         bool,
         typer.Option("--noise", help="Disturb the visible masks: contours by 2 px, 5 % missing."),
@@ -52,11 +55,17 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
     named = ([] if model == "none" else [(f"{model} ({mode})", model)]) + [
         parse_also(entry, mode) for entry in also or []
     ]
-    methods = [segmenter_method(name, amodal_model.load(source), mode) for name, source in named]
+    segmenters = [(name, amodal_model.load(source, precision=precision)) for name, source in named]
+    methods = [segmenter_method(name, segmenter, mode) for name, segmenter in segmenters]
     options = EvaluationOptions(not no_baselines, flow, limit_clips, progress=True, noise=noise)
     evaluation = evaluate_dataset(dataset, methods, options)
     reports = report_on(evaluation)
     console = Console()
+    for name, segmenter in segmenters:
+        info = segmenter.engine.info
+        console.print(
+            f"{name}: {info.model_name} {info.model_version}, {info.precision}, {info.actual}"
+        )
     print_report(console if console.is_terminal else Console(width=_WIDE), evaluation, reports)
     if json_path is not None:
         write_json(json_path, {"mode": mode, **report_json(evaluation, reports)})

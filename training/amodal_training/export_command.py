@@ -8,9 +8,10 @@ from typing import Annotated
 import torch
 import typer
 
+from amodal_model.checkpoint import network_config
 from amodal_model.errors import InputError, ModelError
 from amodal_model.export import describe_int8, export_model
-from amodal_model.network import AmodalNetwork, NetworkConfig
+from amodal_model.network import AmodalNetwork
 from amodal_model.quantisation import Calibration
 from amodal_training.quantisation_data import draw_calibration
 from amodal_training.train_command import find_source
@@ -68,11 +69,7 @@ def read_checkpoint(path: Path) -> tuple[AmodalNetwork, dict[str, object]]:
         raise InputError(f"{path}: no such file")
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
-        entry = content["settings"]["network"]
-        config = NetworkConfig(
-            tuple(entry["channels"]), tuple(entry["blocks"]), bool(entry["uses_memory"])
-        )
-        network = AmodalNetwork(config)
+        network = AmodalNetwork(network_config(content["settings"]["network"]))
         network.load_state_dict(content["average"])
     except Exception as error:  # a hostile pickle can raise anything
         raise ModelError(f"{path}: not a checkpoint: {str(error).splitlines()[0]}") from None

@@ -15,6 +15,9 @@ from torch.nn import functional
 
 OPEN_WEIGHT = 0.15
 """Weight of a pixel that no other mask covers."""
+LEAST_AREA = 800
+"""Crop pixels by which the errors of smaller objects, and of those out of view, are divided: one
+crop whose object was misplaced must not outweigh the batch."""
 HIDDEN_FROM = 0.05
 """Hidden share from which a hidden part counts (evaluation.md)."""
 
@@ -58,7 +61,7 @@ def silhouette_loss(logits: Float[Tensor, "M S S"], target: Target) -> Float[Ten
     weight = target.covered + OPEN_WEIGHT * (target.open - target.covered)
     weight = weight * (1 + _rim(target.answer))
     errors = functional.binary_cross_entropy_with_logits(logits, target.answer, reduction="none")
-    area = target.answer.sum((1, 2)) + 100
+    area = target.answer.sum((1, 2)).clamp(min=LEAST_AREA)
     return ((errors * weight).sum((1, 2)) / area).mean()
 
 

@@ -41,7 +41,7 @@ class PasteConfig(NamedTuple):
     unseen_share: float = 0.04
     plain_share: float = 0.35
     noise_share: float = 0.5
-    drop_rate: float = 0.02
+    drop_rate: float = 0.04
     soft_share: float = 0.5
 
 
@@ -256,11 +256,12 @@ def _jitter(rng: np.random.Generator, mask: UInt8[np.ndarray, "H W"]) -> UInt8[n
     kind = rng.integers(5)
     if kind < 2:
         return mask
-    kernel = np.ones((3, 3), np.uint8)
+    reach = int(rng.choice([1, 1, 2]))
+    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     if kind == 2:
         return np.asarray(cv2.erode(mask, kernel), np.uint8)
     if kind == 3:
         return np.asarray(cv2.dilate(mask, kernel), np.uint8)
-    shift_y, shift_x = rng.integers(-1, 2, 2)
+    shift_y, shift_x = rng.integers(-reach, reach + 1, 2)
     matrix = np.array([[1, 0, shift_x], [0, 1, shift_y]], np.float64)
     return np.asarray(cv2.warpAffine(mask, matrix, mask.shape[::-1]), np.uint8)

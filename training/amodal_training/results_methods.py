@@ -12,7 +12,7 @@ from torch import Tensor
 
 from amodal_model.engine_torch import TorchEngine
 from amodal_model.memory import MemoryState, StepInputs, StepOutputs
-from amodal_model.network import AmodalNetwork, NetworkConfig
+from amodal_model.network import AmodalNetwork, Completion, NetworkConfig
 from amodal_model.stream import AmodalSegmenter, StreamConfig
 from amodal_model.stream_state import StreamState
 from amodal_training.baseline_union import true_motions
@@ -55,10 +55,8 @@ class BlindNetwork(AmodalNetwork):
         """Return what the network makes of a frame, its memory too not told of others."""
         return super().forward(inputs._replace(crop=without_others(inputs.crop)), memory)
 
-    def complete(
-        self, crop: Tensor, context: Tensor, memory: MemoryState[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Return silhouette logits and confidence logits."""
+    def complete(self, crop: Tensor, context: Tensor, memory: MemoryState[Tensor]) -> Completion:
+        """Return what is made of a frame, from a memory that was not told of others."""
         return super().complete(without_others(crop), context, memory)
 
 

@@ -14,7 +14,14 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from amodal_model.geometry import Window, crop_masks
-from amodal_model.memory import CROP_SIDE, MAP_NAMES, SCALAR_NAMES, MemoryState, StepInputs
+from amodal_model.memory import (
+    CONTEXT_NAMES,
+    CROP_SIDE,
+    MAP_NAMES,
+    SCALAR_NAMES,
+    MemoryState,
+    StepInputs,
+)
 from amodal_model.network import remember
 from amodal_model.placement import PlacementConfig
 from amodal_model.tracks import MotionConfig, View, follow, new_tracks
@@ -26,9 +33,9 @@ class Batch(NamedTuple):
 
     Attributes:
         crop: (M, 3, S, S) own, others, outside.
-        maps: (M, 4, S, S) the memory after the frame was written into it.
-        scalars: (M, 2) see `MemoryState.scalars`.
-        context: (M, 2) see `StepInputs.context`.
+        maps: (M, 4, S, S) the memory moved into the frame's window, before it is written.
+        scalars: (M, 2) see `MemoryState.scalars`, also before.
+        context: (M, 5) see `StepInputs.context`.
         answer: (M, S, S) the target before pasting.
         unknown: (M, S, S) where the answer is not known, outside included.
     """
@@ -36,7 +43,7 @@ class Batch(NamedTuple):
     crop: UInt8[np.ndarray, "M 3 S S"]
     maps: UInt8[np.ndarray, "M 4 S S"]
     scalars: Float32[np.ndarray, "M 2"]
-    context: Float32[np.ndarray, "M 2"]
+    context: Float32[np.ndarray, "M 5"]
     answer: UInt8[np.ndarray, "M S S"]
     unknown: UInt8[np.ndarray, "M S S"]
 
@@ -82,13 +89,13 @@ def roll_out(sequences: Sequence[PastedSequence], following: Following | None = 
         tensors = StepInputs(*(torch.from_numpy(array) for array in inputs))
         if not following.shows_others:
             tensors = tensors._replace(crop=without_others(tensors.crop))
-        memory, template = remember(tensors, memory)
+        moved, memory, template = remember(tensors, memory)
         maps[ready], scalars[ready] = memory
         chosen = chosen._replace(template=template.numpy())
         for before, after in zip(tracks, chosen, strict=True):
             before[ready] = after
         answers = _crop_answers([sequences[row] for row in ready], index, chosen.window)
-        parts.append(_quantise(inputs, memory, answers))
+        parts.append(_quantise(inputs, moved, answers))
     return Batch(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
 
 
@@ -112,7 +119,7 @@ def _nothing() -> Batch:
         np.zeros((0, 3, *square), np.uint8),
         np.zeros((0, len(MAP_NAMES), *square), np.uint8),
         np.zeros((0, len(SCALAR_NAMES)), np.float32),
-        np.zeros((0, 2), np.float32),
+        np.zeros((0, len(CONTEXT_NAMES)), np.float32),
         np.zeros((0, *square), np.uint8),
         np.zeros((0, *square), np.uint8),
     )
@@ -136,13 +143,13 @@ def _crop_answers(
 
 def _quantise(
     inputs: StepInputs[np.ndarray],
-    memory: MemoryState[torch.Tensor],
+    moved: MemoryState[torch.Tensor],
     answers: UInt8[np.ndarray, "N S S 3"],
 ) -> Batch:
     return Batch(
         np.rint(inputs.crop * 255).astype(np.uint8),
-        (memory.maps * 255).round().to(torch.uint8).numpy(),
-        memory.scalars.numpy().copy(),
+        (moved.maps * 255).round().to(torch.uint8).numpy(),
+        moved.scalars.numpy().copy(),
         inputs.context,
         answers[..., 0],
         np.maximum(answers[..., 1], answers[..., 2]),
