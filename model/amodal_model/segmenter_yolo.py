@@ -19,8 +19,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from amodal_model.errors import ModelError
 from amodal_model.segmenter_generic import Instance, best_rows, drop_duplicates
-from amodal_model.segmenter_graph import FLOATS, Graph
+from amodal_model.segmenter_graph import FLOATS, Graph, Tensor
 from amodal_model.segmenter_image import (
     NCHW,
     InputFit,
@@ -76,9 +77,11 @@ class YoloSegmenter:
         graph.input(names["image"], ("float32", "float16", "uint8"), NCHW)
         self._input = image_input(graph, names["image"], settings)
         graph.refuse_others((names["image"],))
-        graph.output(names["detections"], FLOATS, "1 C A")
-        graph.output(names["prototypes"], FLOATS, "1 K h w")
+        rows = graph.output(names["detections"], FLOATS, "1 C A")
+        prototypes = graph.output(names["prototypes"], FLOATS, "1 K h w")
         self._outputs = (names["detections"], names["prototypes"])
+        if rows.shape and prototypes.shape and prototypes.shape[1] is not None:
+            self._check_rows(rows, prototypes.shape[1])
 
     def find(self, image: UInt8[np.ndarray, "H W 3"]) -> list[Instance]:
         """Return the instances of a frame, best score first.
@@ -99,17 +102,24 @@ class YoloSegmenter:
 
     def _candidates(self, array: np.ndarray, coefficients: int) -> Candidates:
         """Return the boxes that score well enough and are of a class that is wanted."""
-        least = 4 + 1 + coefficients
-        if array.ndim == 3 and len(array) == 1:
-            if array.shape[2] == END_TO_END_COLUMNS + coefficients:
-                return self._wanted(_final_boxes(array[0].astype(np.float32)))
-            if array.shape[1] >= least:
-                return self._wanted(_anchor_boxes(array[0].astype(np.float32), coefficients))
-        need = (
-            f"(1, {least} or more, A) or (1, D, {END_TO_END_COLUMNS + coefficients}) for "
-            f"{coefficients} prototypes"
+        self._check_rows(Tensor(self._outputs[0], str(array.dtype), array.shape), coefficients)
+        values = array[0].astype(np.float32)
+        if array.shape[2] == END_TO_END_COLUMNS + coefficients:
+            return self._wanted(_final_boxes(values))
+        return self._wanted(_anchor_boxes(values, coefficients))
+
+    def _check_rows(self, tensor: Tensor, coefficients: int) -> None:
+        """Refuse detections that have not as many coefficients as there are prototypes."""
+        least, final = 4 + 1 + coefficients, END_TO_END_COLUMNS + coefficients
+        if len(tensor.shape) == 3:
+            batch, rows, columns = tensor.shape
+            fits = columns in (None, final) or rows is None or rows >= least
+            if batch in (None, 1) and fits:
+                return
+        raise ModelError(
+            f"{self.graph.path}: output {tensor}, need (1, {least} or more, A) or (1, D, {final}) "
+            f"for {coefficients} prototypes"
         )
-        raise self.graph.misfit(self._outputs[0], array, need)
 
     def _wanted(self, found: Candidates) -> Candidates:
         scores = np.where(np.isfinite(found.boxes).all(axis=1), found.scores, -1)

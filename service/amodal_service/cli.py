@@ -61,7 +61,8 @@ def annotate(  # noqa: PLR0913  (every option is an argument)
     ] = None,
     prompts: Annotated[Path | None, typer.Option(help="Boxes, points or masks to follow.")] = None,
     masks: Annotated[
-        str | None, typer.Option(help=f"Find the visible masks: {', '.join(SOURCES)}.")
+        str | None,
+        typer.Option(help=f"Find the visible masks: {', '.join(SOURCES)}, or your MODEL.toml."),
     ] = None,
     mode: Annotated[
         Literal["causal", "offline"], typer.Option(help="Past only, or both directions.")

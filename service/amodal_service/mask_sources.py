@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from amodal_model.errors import InputError
 from amodal_model.prompts import PromptEntry, prompts_of, read_prompt_file
 from amodal_model.source_prompted import PromptedSource
+from amodal_model.source_segmenter import open_segmenter
 from amodal_model.visible_source import VisibleMaskSource
 from amodal_model.youtube_vis import VideoEntry
 from amodal_service.sources import Finder, MakeFinders
@@ -25,17 +26,22 @@ class MaskSource(NamedTuple):
     Attributes:
         make: makes it.
         needs_prompts: whether it finds nothing in a clip without prompts.
+        takes_prompts: whether it knows what to do with them.
     """
 
     make: Callable[[], VisibleMaskSource[Any]]
     needs_prompts: bool
+    takes_prompts: bool = True
 
 
 PROMPTED = "prompted"
 SOURCES = {
     PROMPTED: MaskSource(PromptedSource, needs_prompts=True),
 }
-"""The sources by the name that ``--masks`` takes; ``--prompts`` alone means ``prompted``."""
+"""The sources by the name that ``--masks`` takes; ``--prompts`` alone means ``prompted``.
+
+A name that ends in ``.toml`` is the settings of a segmenter that the user brings.
+"""
 
 
 def finders_for(prompts: Path | None, masks: str | None) -> MakeFinders | None:
@@ -43,25 +49,33 @@ def finders_for(prompts: Path | None, masks: str | None) -> MakeFinders | None:
 
     Args:
         prompts: the file of prompts.
-        masks: name of the source.
+        masks: name of the source, or the TOML file of a user's segmenter.
 
     Raises:
-        InputError: an unknown source, or a file of prompts that cannot be read.
+        InputError: an unknown source, settings that do not hold, or a file of prompts that cannot
+            be read, is missing or not wanted.
         LimitError: a file of prompts that is too large.
+        ModelError: a user's model that cannot be loaded, or a tensor of it that does not fit.
     """
     if prompts is None and masks is None:
         return None
     source = _source_named(masks or PROMPTED)
     if source.needs_prompts and prompts is None:
         raise InputError(f"--masks {masks} needs prompts; name their file with --prompts")
+    if prompts is not None and not source.takes_prompts:
+        raise InputError(f"--masks {masks} finds objects by itself and takes no prompts: {prompts}")
     entries = read_prompt_file(prompts) if prompts else ()
     return partial(_make_finders, source, masks or PROMPTED, prompts, entries)
 
 
 def _source_named(name: str) -> MaskSource:
+    if name.endswith(".toml"):
+        segmenter = open_segmenter(Path(name))
+        needs = segmenter.needs_prompts
+        return MaskSource(lambda: segmenter, needs_prompts=needs, takes_prompts=needs)
     source = SOURCES.get(name)
     if source is None:
-        raise InputError(f"--masks {name!r} is not one of {', '.join(SOURCES)}")
+        raise InputError(f"--masks {name!r} is not one of {', '.join(SOURCES)}, or a .toml file")
     return source
 
 

@@ -128,7 +128,12 @@ def test_boxes_that_overlap_are_one_object_within_a_class_only() -> None:
 
 def test_weights_of_another_number_of_prototypes_are_named(tmp_path: Path) -> None:
     path = write_yolo(tmp_path / "a.onnx", np.zeros((1, 5, 7)), prototypes())
-    with pytest.raises(ModelError, match=r"'output0' is float32 \(1, 5, 7\), need \(1, 7 or more"):
+    message = r"'output0' is float32 \(1, 5, 7\), need \(1, 7 or more"
+    with pytest.raises(ModelError, match=message):
+        opened(path)
+    stated = ((1, "c", "a"), (1, 2, 16, 16))
+    path = write_yolo(path, np.zeros((1, 5, 7)), prototypes(), output_sides=stated)
+    with pytest.raises(ModelError, match=message):
         opened(path).find(IMAGE)
 
 
