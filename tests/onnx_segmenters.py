@@ -125,6 +125,7 @@ def write_sam2_decoder(
     labels_kind: int = FLOAT,
     has_prompts_axis: bool = False,
     masks: int = 1,
+    has_logits: bool = False,
     embed_channels: int = 1,
 ) -> Path:
     """Write a decoder: bright pixels, of the quarter-size features, inside the prompted circle.
@@ -177,7 +178,11 @@ def write_sam2_decoder(
     best = graph.node("Reshape", value, shape)
     everything = graph.node("Add", graph.node("Mul", best, graph.number(0)), graph.number(5))
     stacked = graph.node("Concat", best, *[everything] * (masks - 1), axis=1 + len(extra))
-    graph.output(called["masks"], FLOAT, ("B", *extra, masks, quarter, quarter), stacked)
+    sides = ("B", *extra, masks, quarter, quarter)
+    if has_logits:
+        graph.output("low_res_masks", FLOAT, sides, stacked)
+        stacked = graph.node("Greater", stacked, graph.number(0))
+    graph.output(called["masks"], BOOL if has_logits else FLOAT, sides, stacked)
     scores = (0.9 - 0.1 * np.arange(masks, dtype=np.float32)).reshape(1, *extra, masks)
     graph.output(called["iou_predictions"], FLOAT, ("B", *extra, masks), graph.weight(scores))
     return graph.save(path)

@@ -115,7 +115,10 @@ class Sam2Pair:
         self._has_mask = self._optional("has_mask", numbers, "B")
         self._boxes = self._optional("boxes", numbers, "B N 4")
         self._size = self._optional("frame_size", numbers, "2")
-        decoder.output(names["masks"], (*FLOATS, "bool"), "B M h w", "B 1 M h w", "1 B M h w")
+        # logits where the export has them beside the masks that it makes of them
+        has_logits = names["low_res_masks"] in decoder.outputs
+        self._grids = names["low_res_masks" if has_logits else "masks"]
+        decoder.output(self._grids, (*FLOATS, "bool"), "B M h w", "B 1 M h w", "1 B M h w")
         decoder.output(names["scores"], FLOATS, "B M", "B 1 M", "1 B M")
         fed = (*FEATURES, "point_coords", "point_labels", *OPTIONAL)
         decoder.refuse_others([names[role] for role in fed])
@@ -143,7 +146,7 @@ class Sam2Pair:
             ModelError: the decoder fails, or what comes out does not fit together.
         """
         feed = {**encoded.features, **self._prompt_feed(encoded, hint)}
-        names = (self._names["masks"], self._names["scores"])
+        names = (self._grids, self._names["scores"])
         masks, scores = self.decoder.run(feed, *names)
         if (
             masks.ndim < 3

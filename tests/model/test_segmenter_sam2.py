@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,20 @@ def test_bright_square_in_the_box_is_found(tmp_path: Path, exporter: str) -> Non
     mask = frame_mask(answer.grids[0], encoded.fit, 0.0)
     # a cell of the masks is 8x4 pixels of the frame
     np.testing.assert_allclose(mask.bbox_xyxy, (32, 16, 64, 32), atol=8)
+
+
+@pytest.mark.parametrize("has_logits", [True, False])
+def test_logits_are_taken_before_masks(tmp_path: Path, *, has_logits: bool) -> None:
+    made = write_pair(tmp_path, has_logits=has_logits)
+    pair = Sam2Pair(made)
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[16:32, 16:32] = 255
+    grids = pair.decode(pair.encode(image), box_hint(16, 16, 32, 32)).grids
+    assert len(np.unique(grids)) > 2
+    named = dict(made.tensors) | {"low_res_masks": ""}
+    pair = Sam2Pair(dataclasses.replace(made, tensors=named))
+    grids = pair.decode(pair.encode(image), box_hint(16, 16, 32, 32)).grids
+    assert (len(np.unique(grids)) == 2) == has_logits
 
 
 def test_point_means_what_is_bright_around_it(tmp_path: Path) -> None:
