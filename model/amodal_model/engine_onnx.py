@@ -1,51 +1,26 @@
 """ONNX Runtime: the engine that is served.
 
-Execution providers are always named: a GPU wheel without its libraries falls back to the CPU
-without a word, so what really runs is asked of the session and reported. Memory stays on the
-device: it is bound as an input and an output, and never copied unless somebody saves it.
+Which execution provider runs is chosen in `onnx_session`. Memory stays on the device: it is bound
+as an input and an output, and never copied unless somebody saves it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 
 from amodal_model.engine import INPUT_NAMES, OUTPUT_NAMES, EngineInfo
-from amodal_model.errors import MissingExtraError, ModelError
+from amodal_model.errors import ModelError
 from amodal_model.memory import MemoryState, StepInputs, StepOutputs
 from amodal_model.model_files import ModelFolder, file_sha256
-
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-TENSORRT = "TensorrtExecutionProvider"
-KNOWN_PROVIDERS = {"cpu": (CPU,), "cuda": (CUDA, CPU), "tensorrt": (TENSORRT, CUDA, CPU)}
-"""Names a user can give, and the execution providers they stand for, best first."""
-
-
-def installed_wheels() -> list[str]:
-    """Return which onnxruntime distributions are installed.
-
-    Raises:
-        MissingExtraError: none is.
-        ModelError: both are; they overwrite each other's files.
-    """
-    found = []
-    for name in ("onnxruntime", "onnxruntime-gpu"):
-        try:
-            found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    if not found:
-        raise MissingExtraError("onnxruntime is missing: pip install 'amodal[cpu]' (or [gpu])")
-    if len(found) > 1:
-        raise ModelError(
-            f"{' and '.join(found)} are both installed and overwrite each other: "
-            "uninstall both, then install 'amodal[cpu]' or 'amodal[gpu]'"
-        )
-    return found
+from amodal_model.onnx_session import (
+    CPU,
+    CUDA,
+    TENSORRT,
+    open_session,
+    requested_providers,
+)
 
 
 class OnnxEngine:
@@ -74,34 +49,20 @@ class OnnxEngine:
         threads: int = 1,
         precision: str | None = None,
     ) -> None:
-        installed_wheels()
-        import onnxruntime  # noqa: PLC0415  an optional part, checked above
-
-        onnxruntime.set_default_logger_severity(3)
-        requested = _choose_providers(onnxruntime.get_available_providers(), provider)
-        uses_gpu = requested[0] != CPU
-        if uses_gpu and hasattr(onnxruntime, "preload_dlls"):
-            onnxruntime.preload_dlls()
-        precision = precision or default_precision(folder, uses_gpu=uses_gpu)
+        requested = requested_providers(provider)
+        precision = precision or default_precision(folder, uses_gpu=requested[0] != CPU)
         path = folder.graph(precision)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=list(requested)
-            )
-        except Exception as error:  # onnxruntime raises a class of its own for each failure
-            raise ModelError(f"{path}: onnxruntime cannot load it: {error}") from None
+        opened = open_session(path, requested, require_gpu=require_gpu, threads=threads)
+        self._session = opened.session
         self._check_names(path.name)
-        actual = self._session.get_providers()[0]
-        if require_gpu and actual == CPU:
-            raise ModelError(f"a GPU is required, but {actual} runs (asked for {requested})")
+        import onnxruntime  # noqa: PLC0415  an optional part, open by now
+
         self._ort_value: Any = onnxruntime.OrtValue
-        self._device = "cuda" if actual in (CUDA, TENSORRT) else "cpu"
+        self._device = "cuda" if opened.actual in (CUDA, TENSORRT) else "cpu"
         sha256 = file_sha256(path)
-        self._info = EngineInfo(folder.name, folder.version, sha256, requested, actual, precision)
+        self._info = EngineInfo(
+            folder.name, folder.version, sha256, requested, opened.actual, precision
+        )
 
     @property
     def info(self) -> EngineInfo:
@@ -159,17 +120,3 @@ def default_precision(folder: ModelFolder, *, uses_gpu: bool) -> str:
     if uses_gpu:
         return "fp16"
     return "int8" if folder.has("int8") else "fp32"
-
-
-def _choose_providers(available: Sequence[str], provider: str) -> tuple[str, ...]:
-    if provider == "auto":
-        return KNOWN_PROVIDERS["cuda"] if CUDA in available else KNOWN_PROVIDERS["cpu"]
-    chosen = KNOWN_PROVIDERS.get(provider)
-    if chosen is None:
-        names = ", ".join(["auto", *KNOWN_PROVIDERS])
-        raise ModelError(f"execution provider {provider!r} is not one of {names}")
-    if chosen[0] not in available:
-        raise ModelError(
-            f"{chosen[0]} is not in the installed onnxruntime, which has {', '.join(available)}"
-        )
-    return chosen

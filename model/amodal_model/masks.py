@@ -91,6 +91,21 @@ def empty_mask(frame_size: tuple[int, int]) -> BoxedMask:
     return BoxedMask((0, 0, 0, 0), np.zeros((0, 0), bool), frame_size)
 
 
+def shift_mask(mask: BoxedMask, x: int, y: int) -> BoxedMask:
+    """Return the mask moved by whole pixels, clipped to the frame."""
+    height, width = mask.frame_size
+    left, top, right, bottom = mask.bbox_xyxy
+    box = (
+        min(max(left + x, 0), width),
+        min(max(top + y, 0), height),
+        min(max(right + x, 0), width),
+        min(max(bottom + y, 0), height),
+    )
+    own_x, own_y = box[0] - left - x, box[1] - top - y
+    pixels = mask.pixels[own_y : own_y + box[3] - box[1], own_x : own_x + box[2] - box[0]]
+    return tighten(BoxedMask(box, pixels, mask.frame_size))
+
+
 def intersect_boxes(a: Box, b: Box) -> Box:
     """Return the common part of two half-open boxes; ``x1 <= x0`` or ``y1 <= y0`` where none."""
     return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])

@@ -12,10 +12,11 @@ import pytest
 
 import amodal_model
 from amodal_model.engine import INPUT_NAMES, OUTPUT_NAMES, take_rows
-from amodal_model.engine_onnx import CPU, CUDA, OnnxEngine, installed_wheels
+from amodal_model.engine_onnx import OnnxEngine
 from amodal_model.errors import ModelError
 from amodal_model.memory import CROP_SIDE, MemoryState, StepInputs
 from amodal_model.model_files import ModelFolder, file_sha256, find_model
+from amodal_model.onnx_session import CPU, CUDA, installed_wheels
 
 HAS_GPU = CUDA in onnxruntime.get_available_providers()
 no_gpu = pytest.mark.skipif(HAS_GPU, reason="this onnxruntime has a GPU provider")

@@ -12,7 +12,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from amodal_model.masks import BoxedMask, tighten
+from amodal_model.masks import BoxedMask, shift_mask, tighten
 from amodal_training.evaluation_clip import EvaluationClip
 
 DROP_SHARE = 0.05
@@ -68,18 +68,3 @@ def grow_mask(mask: BoxedMask, pixels: int) -> BoxedMask:
     apply = cv2.dilate if pixels > 0 else cv2.erode
     moved = apply(mask.within(box).astype(np.uint8), kernel)
     return tighten(BoxedMask(box, moved.astype(bool), mask.frame_size))
-
-
-def shift_mask(mask: BoxedMask, x: int, y: int) -> BoxedMask:
-    """Return the mask moved by whole pixels, clipped to the frame."""
-    height, width = mask.frame_size
-    left, top, right, bottom = mask.bbox_xyxy
-    box = (
-        min(max(left + x, 0), width),
-        min(max(top + y, 0), height),
-        min(max(right + x, 0), width),
-        min(max(bottom + y, 0), height),
-    )
-    own_x, own_y = box[0] - left - x, box[1] - top - y
-    pixels = mask.pixels[own_y : own_y + box[3] - box[1], own_x : own_x + box[2] - box[0]]
-    return tighten(BoxedMask(box, pixels, mask.frame_size))

@@ -1,0 +1,106 @@
+"""What a given source remembers of a stream: a value, and the same as plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from amodal_model.errors import InputError
+from amodal_model.masks import BoxedMask
+from amodal_model.visible_source import Arrays
+
+
+class GivenTrack(NamedTuple):
+    """One object as it was given last.
+
+    Attributes:
+        track_id: its id.
+        visible: its last visible mask.
+        velocity: of its centre, (x, y) frame pixels a frame.
+        area: the most pixels that it had in a frame; fades towards what it has.
+        frames_hidden: frames since; 0 where it was given in the last one.
+    """
+
+    track_id: int
+    visible: BoxedMask
+    velocity: tuple[float, float]
+    area: float
+    frames_hidden: float
+
+
+class GivenState(NamedTuple):
+    """All that is remembered of one stream.
+
+    Attributes:
+        frame_size: ``(height, width)`` of its frames, pixels.
+        tracks: the objects, by ascending id.
+        highest_id: the highest id that was ever in use, at least 0; new ids are higher.
+    """
+
+    frame_size: tuple[int, int]
+    tracks: tuple[GivenTrack, ...]
+    highest_id: int
+
+
+def arrays_from_given(state: GivenState) -> Arrays:
+    """Return a state as plain arrays; the masks' pixels are one array of bits after the other."""
+    tracks = state.tracks
+    packed = [np.packbits(track.visible.pixels, axis=None) for track in tracks]
+    return {
+        "frame_size": np.array(state.frame_size, np.int64),
+        "highest_id": np.array(state.highest_id, np.int64),
+        "track_ids": np.array([track.track_id for track in tracks], np.int64),
+        "bbox_xyxy": np.array([track.visible.bbox_xyxy for track in tracks]).reshape(-1, 4),
+        "velocity": np.array([track.velocity for track in tracks], float).reshape(-1, 2),
+        "area": np.array([track.area for track in tracks], float),
+        "frames_hidden": np.array([track.frames_hidden for track in tracks], float),
+        "pixels": np.concatenate([np.zeros(0, np.uint8), *packed]),
+    }
+
+
+def given_from_arrays(arrays: Mapping[str, np.ndarray]) -> GivenState:
+    """Return the state of arrays that `arrays_from_given` gave.
+
+    Raises:
+        InputError: an array is missing or does not fit the others.
+    """
+    try:
+        height, width = arrays["frame_size"].tolist()
+        boxes = arrays["bbox_xyxy"].reshape(-1, 4).tolist()
+        masks = _masks_from_bits(arrays["pixels"], boxes, (int(height), int(width)))
+        columns = [arrays[name].tolist() for name in ("track_ids", "velocity", "area")]
+        ages = arrays["frames_hidden"].tolist()
+        tracks = tuple(
+            GivenTrack(int(track_id), mask, (float(speed[0]), float(speed[1])), area, age)
+            for track_id, speed, area, mask, age in zip(*columns, masks, ages, strict=True)
+        )
+        return GivenState((int(height), int(width)), tracks, int(arrays["highest_id"]))
+    except KeyError as error:
+        raise InputError(f"given state has no array {error}") from None
+    except (ValueError, TypeError, IndexError) as error:
+        raise InputError(f"given state has an array of another shape: {error}") from None
+
+
+def _masks_from_bits(
+    bits: np.ndarray, boxes: Sequence[Sequence[int]], frame_size: tuple[int, int]
+) -> list[BoxedMask]:
+    """Return the masks of boxes out of their bits, in order.
+
+    Raises:
+        ValueError: a box reaches beyond the frame, or there are more or fewer bits.
+    """
+    height, width = frame_size
+    masks, start = [], 0
+    for x0, y0, x1, y1 in boxes:
+        if not (0 <= x0 <= x1 <= width and 0 <= y0 <= y1 <= height):
+            raise ValueError(f"box {(x0, y0, x1, y1)} in a frame {width}x{height}")
+        count = (y1 - y0) * (x1 - x0)
+        end = start + (count + 7) // 8
+        pixels = np.unpackbits(bits[start:end], count=count).reshape(y1 - y0, x1 - x0)
+        masks.append(BoxedMask((x0, y0, x1, y1), pixels.astype(bool), frame_size))
+        start = end
+    if start != len(bits):
+        raise ValueError(f"{len(bits)} bytes of pixels, the boxes have {start}")
+    return masks
