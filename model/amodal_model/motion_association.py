@@ -124,7 +124,7 @@ def _absorb_parts(
 
 
 def _is_part(tracks: MotionTracks, row: int, elder: int, config: FollowConfig) -> bool:
-    if tracks.seen[row] < config.young:
+    if tracks.seen[row] < config.young and tracks.area[row] < tracks.area[elder]:
         return True
     apart = float(np.linalg.norm(tracks.velocity[row] - tracks.velocity[elder]))
     alike = apart < 0.5 + 0.2 * float(np.linalg.norm(tracks.velocity[elder]))

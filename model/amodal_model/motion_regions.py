@@ -37,6 +37,7 @@ class Views(NamedTuple):
     """
 
     odds: Float32[np.ndarray, "H W"]
+    moves: Float32[np.ndarray, "H W"]
     motion: Float32[np.ndarray, "H W 2"]
     colors: Float32[np.ndarray, "H W 3"]
 
@@ -49,7 +50,7 @@ class Description(NamedTuple):
         box: half-open ``x0, y0, x1, y1``.
         center: mean pixel coordinates.
         motion: mean displacement since the last frame, pixels.
-        speed: mean length of the displacement.
+        moving: mean of how surely its pixels move by themselves.
         color: mean colour, YCrCb.
         contrast: mean log odds.
     """
@@ -58,7 +59,7 @@ class Description(NamedTuple):
     box: Int64[np.ndarray, "N 4"]
     center: Float64[np.ndarray, "N 2"]
     motion: Float64[np.ndarray, "N 2"]
-    speed: Float64[np.ndarray, " N"]
+    moving: Float64[np.ndarray, " N"]
     color: Float64[np.ndarray, "N 3"]
     contrast: Float64[np.ndarray, " N"]
 
@@ -123,7 +124,7 @@ def describe(labels: Int16[np.ndarray, "H W"], count: int, views: Views) -> Desc
         [
             np.stack([x, y], 1).astype(np.float64),
             motion,
-            np.hypot(motion[:, 0], motion[:, 1])[:, None],
+            views.moves.ravel()[where].astype(np.float64)[:, None],
             views.colors.reshape(-1, 3)[where].astype(np.float64),
             views.odds.ravel()[where].astype(np.float64)[:, None],
         ],

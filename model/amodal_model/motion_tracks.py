@@ -23,6 +23,7 @@ class FollowConfig(NamedTuple):
         confirm_path: distance it must have come, as a share of its size; at least 3 pixels.
         confirm_moving: or frames of motion of its own.
         least_speed: what counts as motion, pixels a frame.
+        least_moving: share of a mask that must move by itself for a frame to count.
         keep: frames for which a confirmed track may be out of sight.
         gap: distance between two parts, as a share of the size, from which they are apart.
         split_after: frames apart after which a track is two.
@@ -36,6 +37,7 @@ class FollowConfig(NamedTuple):
     confirm_path: float = 0.25
     confirm_moving: float = 6.0
     least_speed: float = 0.3
+    least_moving: float = 0.1
     keep: int = 15
     gap: float = 0.3
     split_after: int = 4
@@ -57,6 +59,7 @@ class MotionTracks(NamedTuple):
         missed: frames since.
         moving: frames of motion of its own, fading.
         apart: frames for which its parts have been apart.
+        parted: examinations in which it looked like several objects, less the others.
         merged: frames for which it has shared a region with another.
     """
 
@@ -71,6 +74,7 @@ class MotionTracks(NamedTuple):
     missed: Int64[np.ndarray, " N"]
     moving: Float64[np.ndarray, " N"]
     apart: Int64[np.ndarray, " N"]
+    parted: Int64[np.ndarray, " N"]
     merged: Int64[np.ndarray, " N"]
 
 
@@ -100,6 +104,7 @@ def born(
         missed=zero,
         moving=np.zeros(count),
         apart=zero,
+        parted=zero,
         merged=zero,
     )
 
@@ -122,7 +127,7 @@ def carry(tracks: MotionTracks, current_from_previous: Float64[np.ndarray, "2 3"
 
 
 def observe(
-    tracks: MotionTracks, found: Description, least_speed: float, next_id: int, config: FollowConfig
+    tracks: MotionTracks, found: Description, next_id: int, config: FollowConfig
 ) -> tuple[MotionTracks, int]:
     """Return the tracks after what a frame showed of each, and the next free track id."""
     is_seen = found.area > 0
@@ -130,7 +135,7 @@ def observe(
     gain = np.where(tracks.seen == 0, 1.0, 0.3)[:, None]
     velocity = tracks.velocity + gain * (found.motion - tracks.velocity)
     color = tracks.color + 0.1 * (found.color - tracks.color)
-    moves = is_seen & (found.speed >= least_speed)
+    moves = is_seen & (found.moving >= config.least_moving)
     moving = tracks.moving + np.where(moves, 1.0, -0.25 * is_seen)
     tracks = tracks._replace(
         center=np.where(shown, found.center, tracks.center),

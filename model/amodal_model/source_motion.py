@@ -36,6 +36,7 @@ from amodal_model.camera_motion import (
 from amodal_model.errors import InputError
 from amodal_model.masks import Box, BoxedMask, tighten
 from amodal_model.motion_association import Association, Frame, associate
+from amodal_model.motion_division import divide_tracks
 from amodal_model.motion_evidence import (
     EvidenceConfig,
     doubt,
@@ -91,7 +92,7 @@ class Sighting(NamedTuple):
         mask: at the frame's size.
         stability: IoU of the mask with the last one, moved along the flow.
         contrast: mean log odds of the foreground.
-        speed: mean motion that the camera does not explain, pixels of the working size.
+        moving: mean of how surely its pixels move by themselves, 0 to 1.
         is_merged: whether it shares its region with another track.
     """
 
@@ -100,7 +101,7 @@ class Sighting(NamedTuple):
     mask: BoxedMask
     stability: float
     contrast: float
-    speed: float
+    moving: float
     is_merged: bool
 
 
@@ -191,14 +192,14 @@ class MotionSource:
         state, moved, weighed = self._weigh(looks, (flow, motion), camera, state)
         if np.mean(weighed.raw > 1) > CUT_SHARE:
             return MotionFrame(), self._restart(looks, state)
-        views = Views(state.odds, motion, looks.colors)
+        views = Views(state.odds, weighed.moves, motion, looks.colors)
         state, regions, count = self._regions(looks, weighed.moves, state)
         frame = Frame(regions, describe(regions, count, views), moved)
         tracks = carry(state.tracks, invert(camera.previous_from_current))
         tracks = _expect(tracks, expected or {}, state)
         match = associate(tracks, frame, state.next_serial, self.config.follow)
         held = set(expected or ())
-        return self._conclude(match, (frame, views, camera), state, held, weighed.raw)
+        return self._conclude(match, (frame, views), state, held, weighed.raw)
 
     def _regions(
         self, looks: Looks, moves: Float32[np.ndarray, "h w"], state: MotionState
@@ -275,17 +276,22 @@ class MotionSource:
     def _conclude(
         self,
         match: Association,
-        passed: tuple[Frame, Views, CameraMotion],
+        passed: tuple[Frame, Views],
         state: MotionState,
         expected: set[int],
         raw: Float32[np.ndarray, "h w"],
     ) -> tuple[MotionFrame, MotionState]:
         """Return what was seen, and the state with the frame learned."""
-        frame, views, camera = passed
+        frame, views = passed
         follow = self.config.follow
         found = describe(match.labels, len(match.tracks.serial), views)
-        least_speed = max(follow.least_speed, 3 * camera.spread_px)
-        tracks, next_id = observe(match.tracks, found, least_speed, state.next_id, follow)
+        first = int(max(match.tracks.serial.max(initial=0) + 1, state.next_serial))
+        divided = divide_tracks(match, found, first, follow)
+        if divided.labels is not match.labels:
+            match = divided
+            found = describe(match.labels, len(match.tracks.serial), views)
+        match = match._replace(tracks=divided.tracks)
+        tracks, next_id = observe(match.tracks, found, state.next_id, follow)
         stays = is_kept(tracks, follow) | np.isin(tracks.track_id, list(expected - {0}))
         stays[[*match.split, *(part for part, _ in match.absorbed)]] = False
         serials = tracks.serial.tolist()
@@ -294,7 +300,7 @@ class MotionSource:
             tuple(serials[row] for row in match.split),
             tuple((serials[part], serials[whole]) for part, whole in match.absorbed),
         )
-        held = _held(tracks, found, match.labels, least_speed)
+        held = _held(tracks, found, match.labels, follow)
         background = learn(state.background, views.colors, raw, held, self.config.background, unsteadiness=state.unsteadiness)
         renumber = np.zeros(len(stays) + 1, np.int16)
         renumber[1:][stays] = np.arange(1, int(stays.sum()) + 1)
@@ -366,12 +372,11 @@ def _expect(
 
 
 def _held(
-    tracks: MotionTracks, found: Description, labels: Int16[np.ndarray, "h w"], least_speed: float
+    tracks: MotionTracks, found: Description, labels: Int16[np.ndarray, "h w"], config: FollowConfig
 ) -> UInt8[np.ndarray, "h w"]:
     """Return 1 on confirmed objects that move, 2 on those that rest, 0 elsewhere."""
-    rests = (np.linalg.norm(tracks.velocity, axis=1) < 0.5 * least_speed) & (
-        found.speed < least_speed
-    )
+    is_slow = np.linalg.norm(tracks.velocity, axis=1) < 0.5 * config.least_speed
+    rests = is_slow & (found.moving < config.least_moving)
     table = np.where(tracks.track_id > 0, 1 + rests, 0).astype(np.uint8)
     held = np.concatenate([np.zeros(1, np.uint8), table])[labels]
     return np.asarray(cv2.dilate(held, np.ones((3, 3), np.uint8)), np.uint8)
@@ -395,7 +400,7 @@ def _sightings(
             enlarge(labels, row + 1, tuple(found.box[row].tolist()), frame_size),
             float(stability[row]),
             float(found.contrast[row]),
-            float(found.speed[row]),
+            float(found.moving[row]),
             bool(tracks.merged[row]),
         )
         for row in np.flatnonzero(found.area).tolist()
