@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -95,6 +96,21 @@ def open_clip(path: Path, *, folder_fps: float = DEFAULT_FPS) -> Clip:
     if path.stat().st_size == 0:
         raise DatasetError(f"{path}: empty file (0 bytes)")
     return _open_file(path)
+
+
+def count_frames(clip: Clip) -> int:
+    """Return how many frames a clip has; a video is decoded for it, without making pictures.
+
+    Raises:
+        DatasetError: damaged or truncated; names the last good frame.
+        LimitError: more frames than ``MAX_FRAMES``.
+    """
+    if clip.path.is_dir():
+        return len(image_files(clip.path))
+    count = sum(1 for _ in islice(_decode(clip.path), MAX_FRAMES + 1))
+    if count > MAX_FRAMES:
+        raise LimitError(f"{clip.path}: more than {MAX_FRAMES} frames (MAX_FRAMES)")
+    return count
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -23,6 +23,7 @@ from amodal_model.stream import AmodalSegmenter
 from amodal_service.amodal_json import Segmented, write_amodal_json
 from amodal_service.foreign_formats import WRITERS, Export
 from amodal_service.journal import Journal, open_journal, was_made_from_something_else
+from amodal_service.mask_sources import finders_for
 from amodal_service.overlay import write_overlay
 from amodal_service.palette_masks import check_labels
 from amodal_service.progress import Reporter
@@ -40,6 +41,8 @@ class AnnotateOptions:
     video: Path
     output: Path
     visible: Path | None = None
+    prompts: Path | None = None
+    masks: str | None = None
     mode: Mode = "causal"
     model: str = "shipped"
     overlay: bool = False
@@ -53,7 +56,10 @@ def annotate(options: AnnotateOptions, reporter: Reporter) -> Path:
         InputError: anything wrong with the inputs; nothing is written then.
     """
     _check_formats(options.formats)
-    sources = find_sources(options.video, options.visible, reporter.line)
+    if options.visible and (options.prompts or options.masks):
+        raise InputError("visible masks come from --visible or from --prompts or --masks, not both")
+    make_finders = finders_for(options.prompts, options.masks)
+    sources = find_sources(options.video, options.visible, reporter.line, make_finders)
     if options.output.resolve() == options.video.resolve():
         raise InputError(f"{options.output}: is the input; results would overwrite files of it")
     if "davis" in options.formats:
@@ -81,8 +87,17 @@ def _annotate(
         for clip in clips:
             segment(clip.source, segmenter, clip.journal, options.mode, advance)
             _warn_of_overlaps(clip, reporter)
+    clips = [_with_found_tracks(clip) for clip in clips]
     _write_results(work / "finished", sources, clips, options, reporter)
     _publish(work / "finished", options.output)
+
+
+def _with_found_tracks(clip: Segmented) -> Segmented:
+    """Return the clip with the objects that its finder found, where it has one."""
+    if clip.source.finder is None:
+        return clip
+    found = {each["track_id"] for record in clip.journal.records() for each in record["objects"]}
+    return clip._replace(source=clip.source.with_tracks(found))
 
 
 def _discard_unstarted(work: Path) -> None:
@@ -132,6 +147,8 @@ def _fingerprint(source: ClipSource, mode: Mode, segmenter: AmodalSegmenter) -> 
     digest = hashlib.sha256(json.dumps([how, stats, asdict(source.video)]).encode())
     for track in source.tracklets:
         digest.update(json.dumps([track.track_id, track.segmentations]).encode())
+    if source.finder is not None:
+        digest.update(source.finder.settings.encode())
     return digest.hexdigest()
 
 

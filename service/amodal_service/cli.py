@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from amodal_model.errors import AmodalError, InputError
+from amodal_model.errors import AmodalError
 from amodal_service.annotation import WORK_FOLDER, AnnotateOptions
 from amodal_service.annotation import annotate as run_annotate
 from amodal_service.bench import report, run_bench
@@ -18,6 +18,7 @@ from amodal_service.demo import run_demo
 from amodal_service.doctor import examine, report_lines
 from amodal_service.extra_commands import add_extra_commands
 from amodal_service.foreign_formats import WRITERS
+from amodal_service.mask_sources import SOURCES
 from amodal_service.progress import Reporter
 from amodal_service.version import amodal_version
 
@@ -59,7 +60,9 @@ def annotate(  # noqa: PLR0913  (every option is an argument)
         Path | None, typer.Option(help="Visible masks (YouTube-VIS); a dataset has its own.")
     ] = None,
     prompts: Annotated[Path | None, typer.Option(help="Boxes, points or masks to follow.")] = None,
-    masks: Annotated[str | None, typer.Option(help="'motion': find moving objects.")] = None,
+    masks: Annotated[
+        str | None, typer.Option(help=f"Find the visible masks: {', '.join(SOURCES)}.")
+    ] = None,
     mode: Annotated[
         Literal["causal", "offline"], typer.Option(help="Past only, or both directions.")
     ] = "causal",
@@ -73,11 +76,16 @@ def annotate(  # noqa: PLR0913  (every option is an argument)
     ] = None,
 ) -> None:
     """Complete the silhouettes of a clip or of a whole dataset."""
-    for name, value in (("--prompts", prompts), ("--masks", masks)):
-        if value is not None:
-            raise InputError(f"{name} is not available yet; give visible masks with --visible")
     options = AnnotateOptions(
-        video, output, visible, mode, model, overlay, tuple(dict.fromkeys(formats or ()))
+        video,
+        output,
+        visible=visible,
+        prompts=prompts,
+        masks=masks,
+        mode=mode,
+        model=model,
+        overlay=overlay,
+        formats=tuple(dict.fromkeys(formats or ())),
     )
     with _interruptible(output):
         print(run_annotate(options, Reporter()))

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from amodal_model.errors import DatasetError, InputError
 from amodal_model.masks import BoxedMask, Rle
-from amodal_model.video import DEFAULT_FPS, Clip, image_files, open_clip
+from amodal_model.video import DEFAULT_FPS, Clip, count_frames, image_files, open_clip
+from amodal_model.visible_source import Prompt, VisibleMaskSource
 from amodal_model.youtube_vis import MaskFile, Tracklet, VideoEntry, read_mask_file
 
 Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Finder:
+    """Finds the visible masks of one clip that comes without a file of them.
+
+    Attributes:
+        source: does the finding; clips may share it, its state is the clip's own.
+        prompts: what the client says about this clip, by frame.
+        settings: all that its masks depend on besides the frames, as text.
+    """
+
+    source: VisibleMaskSource[Any]
+    prompts: Mapping[int, Sequence[Prompt]]
+    settings: str
+
+    @cached_property
+    def track_ids(self) -> tuple[int, ...]:
+        """The track ids that the client named, ascending."""
+        named = {prompt.track_id for prompts in self.prompts.values() for prompt in prompts}
+        return tuple(sorted(track_id for track_id in named if track_id is not None))
+
+
+MakeFinders = Callable[[Sequence[VideoEntry]], Sequence[Finder | None]]
+"""Gives each video its finder; ``None`` for one that is to be left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,13 +50,16 @@ class ClipSource:
         name: the clip's folder name in the output of a dataset.
         clip: the frames.
         video: the clip's entry in the mask file.
-        tracklets: its objects, by ascending track id.
+        tracklets: its objects, by ascending track id; of a clip with a finder those known so
+            far, without masks.
+        finder: finds the visible masks where no file gives them.
     """
 
     name: str
     clip: Clip
     video: VideoEntry
     tracklets: tuple[Tracklet, ...]
+    finder: Finder | None = None
 
     def given(self, frame_index: int) -> dict[int, Rle]:
         """Return the visible masks of a frame as they were given, by track id."""
@@ -55,6 +85,16 @@ class ClipSource:
                 f"{self.clip.path}: {known}, its visible masks have {self.video.length}"
             )
 
+    def with_tracks(self, track_ids: Iterable[int]) -> ClipSource:
+        """Return the clip with these objects besides those known, for a clip with a finder."""
+        known = {track.track_id for track in self.tracklets}
+        nothing = (None,) * self.video.length
+        tracks = [
+            Tracklet(track_id, self.video.video_id, nothing)
+            for track_id in sorted(known.union(track_ids))
+        ]
+        return replace(self, tracklets=tuple(tracks))
+
     @cached_property
     def category_ids(self) -> dict[int, int]:
         """The category of every object, by track id."""
@@ -70,30 +110,40 @@ class ClipSource:
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """All clips of one call, the mask file they come with, and whether VIDEO was a dataset."""
+    """All clips of one call, the mask file they come with, and whether VIDEO was a dataset.
+
+    Where a finder gives the masks, the mask file names the videos and holds nothing else.
+    """
 
     clips: tuple[ClipSource, ...]
     masks: MaskFile
     is_dataset: bool
 
 
-def find_sources(video: Path, visible: Path | None, notify: Notify) -> Sources:
+def find_sources(
+    video: Path, visible: Path | None, notify: Notify, make_finders: MakeFinders | None = None
+) -> Sources:
     """Return the clips of VIDEO (a file, a folder of frames, a dataset) with their masks.
 
     Args:
         video: what to annotate.
         visible: the file of visible masks; a dataset has its own.
         notify: told, in one line, what is left out or assumed.
+        make_finders: gives each clip what finds its visible masks, in place of a file.
 
     Raises:
         InputError: missing, unreadable, or masks that do not belong to the clip.
     """
     is_dataset = (video / "videos").is_dir()
-    visible = visible or (video / "visible.json" if is_dataset else None)
     if not video.exists():
         raise DatasetError(f"{video}: no such file or folder")
+    if make_finders is not None:
+        return _with_finders(_raw_clips(video, is_dataset), make_finders, is_dataset, notify)
+    visible = visible or (video / "visible.json" if is_dataset else None)
     if visible is None:
-        raise InputError(f"{video}: no visible masks given; name their file with --visible")
+        raise InputError(
+            f"{video}: no visible masks given; name their file with --visible, or use --prompts"
+        )
     masks = read_mask_file(visible)
     if is_dataset:
         clips = _dataset_clips(video, masks, notify)
@@ -103,6 +153,45 @@ def find_sources(video: Path, visible: Path | None, notify: Notify) -> Sources:
     if not clips:
         raise DatasetError(f"{visible}: its 'videos' list is empty")
     return Sources(clips, masks, is_dataset)
+
+
+def _with_finders(
+    clips: Sequence[ClipSource], make_finders: MakeFinders, is_dataset: bool, notify: Notify
+) -> Sources:
+    finders = make_finders([clip.video for clip in clips])
+    found = [
+        replace(clip, finder=finder).with_tracks(finder.track_ids)
+        for clip, finder in zip(clips, finders, strict=True)
+        if finder is not None
+    ]
+    left_out = [c.clip.path.name for c, f in zip(clips, finders, strict=True) if f is None]
+    if left_out:
+        notify(f"{len(left_out)} videos without prompts left out, first {left_out[0]!r}")
+    return Sources(tuple(found), MaskFile(tuple(clip.video for clip in found), ()), is_dataset)
+
+
+def _raw_clips(video: Path, is_dataset: bool) -> list[ClipSource]:
+    """Return the clips without masks; a dataset's have the ids of its visible.json, if any."""
+    if not is_dataset:
+        return [_raw_clip(video.stem, video, 1)]
+    folder = video / "videos"
+    names = sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
+    ids = {name: number for number, name in enumerate(names, start=1)}
+    if (video / "visible.json").exists():
+        ids = {v.file_name: v.video_id for v in read_mask_file(video / "visible.json").videos}
+    if not ids:
+        raise DatasetError(f"{folder}: no videos")
+    return [
+        _raw_clip(name, folder / file_name, ids[file_name])
+        for name, file_name in zip(_folder_names(list(ids)), ids, strict=True)
+    ]
+
+
+def _raw_clip(name: str, path: Path, video_id: int) -> ClipSource:
+    clip = open_clip(path)
+    height, width = clip.frame_size
+    entry = VideoEntry(video_id, path.name, width, height, count_frames(clip), clip.fps)
+    return ClipSource(name, clip, entry, ())
 
 
 def _dataset_clips(dataset: Path, masks: MaskFile, notify: Notify) -> tuple[ClipSource, ...]:

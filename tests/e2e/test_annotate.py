@@ -350,8 +350,8 @@ def test_a_video_of_one_pixel_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--prompts", "p.json"), "--prompts is not available yet"),
-        (("--masks", "motion"), "--masks is not available yet"),
+        (("--prompts", "p.json"), "--visible or from --prompts or --masks, not both"),
+        (("--masks", "magic"), "--visible or from --prompts or --masks, not both"),
         (("--format", "gif"), "unknown format 'gif'"),
         (("--model", "nowhere"), "nowhere"),
         (("--visible", "absent.json"), "absent.json: no such file"),
