@@ -1,9 +1,9 @@
 """What the scene looks like without the things that move: a running model of each pixel.
 
-Two running means a pixel, in YCrCb (light and hue apart, at a tenth of what Lab costs): the background, and what is seen instead of it. What is seen
-instead, unchanged for long enough, becomes the background: so the ghost of an object that has left
-goes away, and a thing that was put down becomes part of the scene. Pixels under objects that are
-followed are given much longer.
+Two running means a pixel, in YCrCb (light and hue apart, at a tenth of the cost of Lab): the
+background, and what is seen instead of it. What is seen instead, unchanged for long enough, becomes
+the background: so the ghost of an object that has left goes away, and a thing that was put down
+becomes part of the scene. Pixels under objects that are followed are given much longer.
 
 Source: two models a pixel, moved with the camera, after Yi et al., Detection of Moving Objects with
 Non-stationary Cameras in 5.8ms, CVPR workshops 2013.
@@ -92,9 +92,7 @@ def new_background(frame_size: tuple[int, int]) -> Background:
     return Background(color, nothing, nothing.copy(), color.copy(), nothing.copy())
 
 
-def move_background(
-    model: Background, model_from_frame: Float64[np.ndarray, "2 3"]
-) -> Background:
+def move_background(model: Background, model_from_frame: Float64[np.ndarray, "2 3"]) -> Background:
     """Return the model resampled into a frame's pixels; what comes into view is unknown."""
     height, width = model.age.shape
 

@@ -91,9 +91,7 @@ def _textured(
     return points, flow[grid][rows, columns].astype(np.float64)
 
 
-def camera_flow(
-    motion: CameraMotion, frame_size: tuple[int, int]
-) -> Float32[np.ndarray, "H W 2"]:
+def camera_flow(motion: CameraMotion, frame_size: tuple[int, int]) -> Float32[np.ndarray, "H W 2"]:
     """Return the flow that the camera's motion alone would make."""
     (a, b, c), (d, e, f) = motion.previous_from_current - IDENTITY
     height, width = frame_size

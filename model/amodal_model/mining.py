@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from amodal_model.masks import BoxedMask, Rle, encode_rle, union
+from amodal_model.motion_sightings import MotionFrame, Sighting
 from amodal_model.motion_state import MotionState
-from amodal_model.source_motion import MotionFrame, MotionSource, Sighting
+from amodal_model.source_motion import MotionSource
 from amodal_model.tracklet_quality import (
     Moment,
     Quality,
@@ -131,7 +132,7 @@ def mine_clip(
 
 
 def _warm_state(source: MotionSource, clip: Clip) -> MotionState:
-    """Return a state that knows the scene from the first frames, seen from the last to the first."""
+    """Return a state that knows the scene from the first frames, seen backwards."""
     height, width = clip.frame_size
     count = min(WARM_FRAMES, max(WARM_PIXELS // (height * width), 1))
     ahead: list[Frame] = []
@@ -192,7 +193,7 @@ def _whole(parts: list[_Packed]) -> Rle:
 
 
 def mask_file(names: list[str], clips: list[Clip], mined: list[MinedClip]) -> MaskFile:
-    """Return mined clips as a mask file; ids count from 1, quality goes along with each tracklet."""
+    """Return mined clips as a mask file; ids count from 1, each tracklet has its quality."""
     videos, tracklets = [], []
     for video_id, (name, clip, found) in enumerate(zip(names, clips, mined, strict=True), 1):
         height, width = clip.frame_size

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Int16, Int64
 
-from amodal_model.motion_regions import Description
+from amodal_model.motion_regions import Description, spread_labels
 from amodal_model.motion_tracks import FollowConfig, MotionTracks, born, join
 
 
@@ -157,7 +156,7 @@ def _judge_parts(
     return apart, tuple(split)
 
 
-def _gap(a: Int64[np.ndarray, "4"], b: Int64[np.ndarray, "4"]) -> float:
+def _gap(a: Int64[np.ndarray, " 4"], b: Int64[np.ndarray, " 4"]) -> float:
     """Return the distance between two boxes, 0 where they touch."""
     x = max(float(a[0] - b[2]), float(b[0] - a[2]), 0.0)
     y = max(float(a[1] - b[3]), float(b[1] - a[3]), 0.0)
@@ -170,8 +169,8 @@ def _paint(
     """Return the label of each pixel; regions of several tracks are divided by the moved masks."""
     table = np.zeros(len(owns) + 1, np.int16)
     owners = owns.sum(1)
-    region, row = np.nonzero(owns)
-    table[1 + region] = row + 1
+    owned, row = np.nonzero(owns)
+    table[1 + owned] = row + 1
     table[1 + orphans] = rows + 1 + np.arange(len(orphans))
     labels = table[frame.regions]
     for region in np.flatnonzero(owners > 1).tolist():
@@ -181,19 +180,16 @@ def _paint(
         allowed = np.flatnonzero(owns[region]) + 1
         divided = _divide(frame.moved[part], inside, allowed.astype(np.int16))
         labels[part][inside] = divided[inside]
-    return labels
+    return np.asarray(labels, np.int16)
 
 
 def _divide(
-    moved: Int16[np.ndarray, "h w"], inside: Bool[np.ndarray, "h w"], allowed: Int16[np.ndarray, " K"]
+    moved: Int16[np.ndarray, "h w"],
+    inside: Bool[np.ndarray, "h w"],
+    allowed: Int16[np.ndarray, " K"],
 ) -> Int16[np.ndarray, "h w"]:
     """Return the nearest allowed moved label of each pixel of a region."""
-    seeds = np.where(inside & np.isin(moved, allowed), moved, 0)
+    seeds = np.where(inside & np.isin(moved, allowed), moved, np.int16(0))
     if not seeds.any():
-        return np.where(inside, allowed[0], np.int16(0))
-    _, nearest = cv2.distanceTransformWithLabels(
-        (seeds == 0).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    table = np.zeros(int(nearest.max()) + 1, np.int16)
-    table[nearest[seeds > 0]] = seeds[seeds > 0]
-    return table[nearest]
+        return np.asarray(np.where(inside, allowed[0], 0), np.int16)
+    return spread_labels(seeds, inside)

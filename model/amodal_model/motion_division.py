@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int16
 
 from amodal_model.motion_association import Association
-from amodal_model.motion_regions import Description
+from amodal_model.motion_regions import Description, spread_labels
 from amodal_model.motion_tracks import FollowConfig, born, join
 
 CORE_DEPTH = 0.55
@@ -87,15 +87,3 @@ def divide(mask: Bool[np.ndarray, "h w"]) -> Int16[np.ndarray, "h w"]:
     renumber = np.zeros(count, np.int16)
     renumber[order] = np.arange(1, len(order) + 1)
     return spread_labels(renumber[cores], mask)
-
-
-def spread_labels(
-    seeds: Int16[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]
-) -> Int16[np.ndarray, "h w"]:
-    """Return, for each pixel of a mask, the label of the nearest seed; 0 outside the mask."""
-    _, nearest = cv2.distanceTransformWithLabels(
-        (seeds == 0).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    table = np.zeros(int(nearest.max()) + 1, np.int16)
-    table[nearest[seeds > 0]] = seeds[seeds > 0]
-    return np.where(mask, table[nearest], np.int16(0))

@@ -65,7 +65,7 @@ def weigh(
     away = np.clip(score - 1, -0.75, 1)
     scene = np.where(away > 0, away * config.differs, away * (config.alike / 0.75) * belief)
     total = config.fade * odds + scene + config.moves * moves
-    return np.clip(total, config.lowest, config.highest).astype(np.float32)
+    return np.asarray(np.clip(total, config.lowest, config.highest), np.float32)
 
 
 def own_motion(
@@ -90,7 +90,7 @@ def own_motion(
     speed = cv2.magnitude(motion[..., 0], motion[..., 1])
     surely = np.clip(speed / np.float32(least_speed) - 1, 0, 1)
     surely *= np.clip((still_error - 2 * moved_error) / np.float32(config.least_change) - 1, 0, 1)
-    kept = np.zeros_like(surely)
+    kept = np.zeros(surely.shape, np.float32)
     part = (slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
     kept[part] = surely[part]
     return kept
@@ -117,9 +117,7 @@ def source_of(
     return x, y
 
 
-def doubt(
-    model: Background, differs: Difference, moves: Float32[np.ndarray, "h w"]
-) -> Background:
+def doubt(model: Background, differs: Difference, moves: Float32[np.ndarray, "h w"]) -> Background:
     """Return the background, believed less where it looks like something that moves."""
     is_doubtful = (moves > 0.5) & (differs.score < 1)
     return model._replace(age=np.where(is_doubtful, 0.7 * model.age, model.age))

@@ -97,7 +97,7 @@ def _ball(size: int) -> UInt8[np.ndarray, "s s"]:
 
 
 def _fill_holes(binary: UInt8[np.ndarray, "H W"], share: float) -> UInt8[np.ndarray, "H W"]:
-    """Fill holes that are small beside what is around them: a car's windows, a shirt as grey as the road."""
+    """Fill holes that are small beside what is around them: a car's grey windows on a grey road."""
     contours, hierarchy = cv2.findContours(binary, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if hierarchy is None:
         return binary
@@ -139,6 +139,16 @@ def describe(labels: Int16[np.ndarray, "H W"], count: int, views: Views) -> Desc
         box[shown, 1] = np.minimum.reduceat(y, starts)
         box[shown, 2] = np.maximum.reduceat(x, starts) + 1
         box[shown, 3] = np.maximum.reduceat(y, starts) + 1
-    return Description(
-        area, box, sums[:, :2], sums[:, 2:4], sums[:, 4], sums[:, 5:8], sums[:, 8]
+    return Description(area, box, sums[:, :2], sums[:, 2:4], sums[:, 4], sums[:, 5:8], sums[:, 8])
+
+
+def spread_labels(
+    seeds: Int16[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]
+) -> Int16[np.ndarray, "h w"]:
+    """Return, for each pixel of a mask, the label of the nearest seed; 0 outside the mask."""
+    _, nearest = cv2.distanceTransformWithLabels(
+        (seeds == 0).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
     )
+    table = np.zeros(int(nearest.max()) + 1, np.int16)
+    table[nearest[seeds > 0]] = seeds[seeds > 0]
+    return np.asarray(np.where(mask, table[nearest], 0), np.int16)

@@ -156,7 +156,8 @@ def is_object(tracks: MotionTracks, config: FollowConfig) -> Bool[np.ndarray, " 
     """Return which tracks were seen for long enough, and have moved."""
     path = np.linalg.norm(tracks.center - tracks.origin, axis=1)
     far = path >= np.maximum(config.confirm_path * np.sqrt(tracks.area), 3.0)
-    return (tracks.seen >= config.confirm_seen) & (far | (tracks.moving >= config.confirm_moving))
+    moves = far | (tracks.moving >= config.confirm_moving)
+    return np.asarray((tracks.seen >= config.confirm_seen) & moves, bool)
 
 
 def is_kept(tracks: MotionTracks, config: FollowConfig) -> Bool[np.ndarray, " N"]:

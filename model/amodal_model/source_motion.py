@@ -10,31 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from jaxtyping import Float32, Int16, UInt8
 
 from amodal_model.background import (
     BackgroundConfig,
-    brighten,
-    colors_of,
     difference,
     forget,
     learn,
-    move_background,
 )
 from amodal_model.camera_motion import (
-    IDENTITY,
     CameraMotion,
     camera_flow,
-    compose,
     fit_camera,
     invert,
-    largest_displacement,
     measure_flow,
 )
 from amodal_model.errors import InputError
-from amodal_model.masks import Box, BoxedMask, tighten
+from amodal_model.masks import BoxedMask
 from amodal_model.motion_association import Association, Frame, associate
 from amodal_model.motion_division import divide_tracks
 from amodal_model.motion_evidence import (
@@ -42,36 +35,38 @@ from amodal_model.motion_evidence import (
     doubt,
     mismatch,
     own_motion,
-    source_of,
     weigh,
 )
 from amodal_model.motion_ghosts import find_ghosts
 from amodal_model.motion_regions import (
-    Description,
     RegionConfig,
     Views,
     describe,
     find_regions,
 )
+from amodal_model.motion_scene import Looks, follow_flow, held_pixels, move_scene, reduce
+from amodal_model.motion_sightings import MotionFrame, sightings
 from amodal_model.motion_state import (
     MotionState,
     arrays_from_state,
     new_state,
     state_from_arrays,
-    working_size,
 )
-from amodal_model.motion_tracks import FollowConfig, MotionTracks, carry, is_kept, no_tracks, observe, take
+from amodal_model.motion_tracks import (
+    FollowConfig,
+    MotionTracks,
+    carry,
+    is_kept,
+    no_tracks,
+    observe,
+    take,
+)
 from amodal_model.visible_source import Arrays, Expectation, Prompt
 
-RESAMPLE_PX = 0.35
-"""How far the camera may have moved before the background is resampled."""
 CUT_SHARE = 0.7
 """Share of a frame that differs from the background from which the scene is another."""
-UNKNOWN_AGE = 3
-"""Frames below which a background pixel is not known yet: there motion alone decides."""
 
-FLOW_MARGIN = 8
-"""Pixels at the image's edge whose flow says nothing."""
+Flow = Float32[np.ndarray, "h w 2"]
 
 
 class MotionConfig(NamedTuple):
@@ -81,49 +76,6 @@ class MotionConfig(NamedTuple):
     evidence: EvidenceConfig = EvidenceConfig()
     regions: RegionConfig = RegionConfig()
     follow: FollowConfig = FollowConfig()
-
-
-class Sighting(NamedTuple):
-    """One track in one frame.
-
-    Attributes:
-        serial: number of the track, never used again.
-        track_id: 0 until it is confirmed.
-        mask: at the frame's size.
-        stability: IoU of the mask with the last one, moved along the flow.
-        contrast: mean log odds of the foreground.
-        moving: mean of how surely its pixels move by themselves, 0 to 1.
-        is_merged: whether it shares its region with another track.
-    """
-
-    serial: int
-    track_id: int
-    mask: BoxedMask
-    stability: float
-    contrast: float
-    moving: float
-    is_merged: bool
-
-
-class MotionFrame(NamedTuple):
-    """What a frame showed.
-
-    Attributes:
-        sightings: of all tracks, confirmed or not.
-        split: serials of tracks that were found to be several objects.
-        absorbed: (part, whole) serials: the part's masks belong to the whole.
-    """
-
-    sightings: tuple[Sighting, ...] = ()
-    split: tuple[int, ...] = ()
-    absorbed: tuple[tuple[int, int], ...] = ()
-
-
-class Looks(NamedTuple):
-    """A frame at the working size."""
-
-    gray: UInt8[np.ndarray, "h w"]
-    colors: Float32[np.ndarray, "h w 3"]
 
 
 class Weighed(NamedTuple):
@@ -138,6 +90,9 @@ class MotionSource:
 
     def __init__(self, config: MotionConfig | None = None) -> None:
         self.config = config or MotionConfig()
+
+    def __repr__(self) -> str:
+        return f"MotionSource({self.config!r})"
 
     def start(self, frame_size: tuple[int, int]) -> MotionState:
         """Return the state before the first frame."""
@@ -232,16 +187,22 @@ class MotionSource:
         moved_error = mismatch(looks.gray, state.previous, flow)
         least_speed = max(config.follow.least_speed, 4 * camera.spread_px)
         moves = own_motion(motion, still_error, moved_error, least_speed, config.evidence)
-        moved, odds = _follow_flow(state.labels, state.odds, flow)
-        state = _move_scene(state, camera, looks)
+        moved, odds = follow_flow(state.labels, state.odds, flow)
+        state = move_scene(state, camera, looks)
         differs = difference(
             state.background, looks.colors, config.background, unsteadiness=state.unsteadiness
         )
         odds = weigh(odds, differs, moves, state.background, config.evidence)
         background = doubt(state.background, differs, moves)
-        return state._replace(odds=odds, background=background), moved, Weighed(differs.score, moves)
+        return (
+            state._replace(odds=odds, background=background),
+            moved,
+            Weighed(differs.score, moves),
+        )
 
-    def warm_up(self, images: Iterable[UInt8[np.ndarray, "H W 3"]], state: MotionState) -> MotionState:
+    def warm_up(
+        self, images: Iterable[UInt8[np.ndarray, "H W 3"]], state: MotionState
+    ) -> MotionState:
         """Return the state of a stream about to begin that knows the scene from other frames.
 
         Args:
@@ -296,12 +257,19 @@ class MotionSource:
         stays[[*match.split, *(part for part, _ in match.absorbed)]] = False
         serials = tracks.serial.tolist()
         seen = MotionFrame(
-            _sightings(tracks, found, match.labels, frame.moved, state.frame_size),
+            sightings(tracks, found, match.labels, frame.moved, state.frame_size),
             tuple(serials[row] for row in match.split),
             tuple((serials[part], serials[whole]) for part, whole in match.absorbed),
         )
-        held = _held(tracks, found, match.labels, follow)
-        background = learn(state.background, views.colors, raw, held, self.config.background, unsteadiness=state.unsteadiness)
+        held = held_pixels(tracks, found, match.labels, follow)
+        background = learn(
+            state.background,
+            views.colors,
+            raw,
+            held,
+            self.config.background,
+            unsteadiness=state.unsteadiness,
+        )
         renumber = np.zeros(len(stays) + 1, np.int16)
         renumber[1:][stays] = np.arange(1, int(stays.sum()) + 1)
         return seen, state._replace(
@@ -312,49 +280,6 @@ class MotionSource:
             next_serial=max([*serials, state.next_serial - 1]) + 1,
             next_id=next_id,
         )
-
-
-def reduce(image: UInt8[np.ndarray, "H W 3"], frame_size: tuple[int, int]) -> Looks:
-    """Return a frame at the working size.
-
-    Raises:
-        InputError: it has another size than the frames.
-    """
-    if image.shape[:2] != frame_size:
-        raise InputError(
-            f"frame is {image.shape[1]}x{image.shape[0]}, the stream's frames are "
-            f"{frame_size[1]}x{frame_size[0]}"
-        )
-    height, width = working_size(frame_size)
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    return Looks(np.asarray(gray, np.uint8), colors_of(np.asarray(small, np.uint8)))
-
-
-def _follow_flow(
-    labels: Int16[np.ndarray, "h w"], odds: Float32[np.ndarray, "h w"], flow: Flow
-) -> tuple[Int16[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
-    """Return each pixel's label and log odds in the last frame."""
-    x, y = source_of(flow)
-    moved = cv2.remap(labels, x, y, cv2.INTER_NEAREST) if labels.any() else labels
-    carried = cv2.remap(odds, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(moved, np.int16), np.asarray(carried, np.float32)
-
-
-def _move_scene(state: MotionState, camera: CameraMotion, looks: Looks) -> MotionState:
-    """Bring the background into the frame's pixels, where the camera has moved by enough."""
-    place = compose(state.model_from_frame, camera.previous_from_current)
-    unsteadiness = 0.9 * state.unsteadiness
-    background = state.background
-    if largest_displacement(place, looks.gray.shape) > RESAMPLE_PX:
-        background = move_background(background, place)
-        place, unsteadiness = IDENTITY.copy(), 1.0
-    return state._replace(
-        previous=looks.gray,
-        background=brighten(background, looks.colors),
-        model_from_frame=place,
-        unsteadiness=unsteadiness,
-    )
 
 
 def _expect(
@@ -369,54 +294,3 @@ def _expect(
             x0, y0, x1, y1 = place.silhouette.bbox_xyxy
             center[row] = np.array([x0 + x1, y0 + y1]) / 2 * scale
     return tracks._replace(center=center)
-
-
-def _held(
-    tracks: MotionTracks, found: Description, labels: Int16[np.ndarray, "h w"], config: FollowConfig
-) -> UInt8[np.ndarray, "h w"]:
-    """Return 1 on confirmed objects that move, 2 on those that rest, 0 elsewhere."""
-    is_slow = np.linalg.norm(tracks.velocity, axis=1) < 0.5 * config.least_speed
-    rests = is_slow & (found.moving < config.least_moving)
-    table = np.where(tracks.track_id > 0, 1 + rests, 0).astype(np.uint8)
-    held = np.concatenate([np.zeros(1, np.uint8), table])[labels]
-    return np.asarray(cv2.dilate(held, np.ones((3, 3), np.uint8)), np.uint8)
-
-
-def _sightings(
-    tracks: MotionTracks,
-    found: Description,
-    labels: Int16[np.ndarray, "h w"],
-    moved: Int16[np.ndarray, "h w"],
-    frame_size: tuple[int, int],
-) -> tuple[Sighting, ...]:
-    rows = len(tracks.serial)
-    both = np.bincount(labels[labels == moved], minlength=rows + 1)[1:]
-    either = found.area + np.bincount(moved.ravel(), minlength=rows + 1)[1:] - both
-    stability = both / np.maximum(either, 1)
-    return tuple(
-        Sighting(
-            int(tracks.serial[row]),
-            int(tracks.track_id[row]),
-            enlarge(labels, row + 1, tuple(found.box[row].tolist()), frame_size),
-            float(stability[row]),
-            float(found.contrast[row]),
-            float(found.moving[row]),
-            bool(tracks.merged[row]),
-        )
-        for row in np.flatnonzero(found.area).tolist()
-    )
-
-
-def enlarge(
-    labels: Int16[np.ndarray, "h w"], label: int, box: Box, frame_size: tuple[int, int]
-) -> BoxedMask:
-    """Return the mask of a label at the frame's size, with a smooth contour."""
-    (height, width), (full_height, full_width) = labels.shape, frame_size
-    x0, y0 = max(box[0] - 1, 0), max(box[1] - 1, 0)
-    x1, y1 = min(box[2] + 1, width), min(box[3] + 1, height)
-    own = (labels[y0:y1, x0:x1] == label).astype(np.uint8) * 255
-    wide, high = full_width / width, full_height / height
-    left, top = round(x0 * wide), round(y0 * high)
-    right, bottom = round(x1 * wide), round(y1 * high)
-    large = cv2.resize(own, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
-    return tighten(BoxedMask((left, top, right, bottom), np.asarray(large) > 127, frame_size))
