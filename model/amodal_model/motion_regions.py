@@ -22,7 +22,7 @@ class RegionConfig(NamedTuple):
     """
 
     least_area: int = 24
-    threshold: float = 0.1
+    threshold: float = 0.4
     least_peak: float = 0.8
     hole_share: float = 0.3
 

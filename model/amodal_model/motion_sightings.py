@@ -23,6 +23,7 @@ class Sighting(NamedTuple):
         stability: IoU of the mask with the last one, moved along the flow.
         contrast: mean log odds of the foreground.
         moving: mean of how surely its pixels move by themselves, 0 to 1.
+        travel_px: how far its centre is from where it was first seen in the scene.
         is_merged: whether it shares its region with another track.
     """
 
@@ -32,6 +33,7 @@ class Sighting(NamedTuple):
     stability: float
     contrast: float
     moving: float
+    travel_px: float
     is_merged: bool
 
 
@@ -69,6 +71,8 @@ def sightings(
     both = np.bincount(labels[labels == moved], minlength=rows + 1)[1:]
     either = found.area + np.bincount(moved.ravel(), minlength=rows + 1)[1:] - both
     stability = both / np.maximum(either, 1)
+    scale = frame_size[1] / labels.shape[1]
+    travel = np.linalg.norm(tracks.center - tracks.origin, axis=1) * scale
     return tuple(
         Sighting(
             int(tracks.serial[row]),
@@ -77,6 +81,7 @@ def sightings(
             float(stability[row]),
             float(found.contrast[row]),
             float(found.moving[row]),
+            float(travel[row]),
             bool(tracks.merged[row]),
         )
         for row in np.flatnonzero(found.area).tolist()
