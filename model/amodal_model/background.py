@@ -197,8 +197,8 @@ def learn(
     moved = Background(mean, variance, model.age + fits, model.other, model.other_age)
     limit = config.absorb + unsteadiness * (config.absorb_unsteady - config.absorb)
     # what was learned in a few frames is given up as quickly
-    limits = np.minimum(limit, model.age + 6)
-    limits = np.where(held == 1, np.float32(config.absorb_moving), limits)
+    limits = np.where(held == 1, np.float32(config.absorb_moving), np.float32(limit))
+    limits = np.minimum(limits, model.age + 6)
     limits = np.where(held == 2, np.float32(config.absorb_resting), limits)
     return _absorb(_learn_other(moved, colors, fits), limits, config)
 

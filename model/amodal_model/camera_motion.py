@@ -19,6 +19,9 @@ _GRID = 8
 _LEAST_POINTS = 24
 _ROUNDS = 6
 _LEAST_SPREAD_PX = 0.05
+_LEAST_GAIN = 0.985
+_OUTLIER = 20.0
+_REPLICATE = cv2.BORDER_REPLICATE
 
 
 class CameraMotion(NamedTuple):
@@ -46,20 +49,24 @@ def measure_flow(
 
 def fit_camera(
     flow: Float32[np.ndarray, "H W 2"],
-    image: UInt8[np.ndarray, "H W"],
+    images: tuple[UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "H W"]],
     is_object: Bool[np.ndarray, "H W"],
 ) -> CameraMotion:
     """Return the affine motion of the scene: least squares, reweighted by Cauchy's weights.
 
+    A camera that rests is the rule, and flow spreads around what moves: a motion is believed only
+    if it explains the image better than rest does.
+
     Args:
         flow: of `measure_flow`.
-        image: the present frame, grey: flow is believed where it has texture.
+        images: the present frame and the last one, grey; flow is believed where there is texture.
         is_object: pixels known to move on their own, left out.
     """
-    points, vectors = _textured(flow, image, is_object)
+    current, previous = images
+    points, vectors = _textured(flow, current, is_object)
     if len(points) < _LEAST_POINTS:
         return CameraMotion(IDENTITY.copy(), _LEAST_SPREAD_PX)
-    height, width = image.shape
+    height, width = current.shape
     center, scale = np.array([width / 2, height / 2]), max(height, width) / 2
     design = np.concatenate([np.ones((len(points), 1)), (points - center) / scale], 1)
     solution = np.zeros((3, 2))
@@ -72,7 +79,25 @@ def fit_camera(
         solution = np.linalg.solve(weighted.T @ design + 1e-6 * np.eye(3), weighted.T @ vectors)
     linear = solution[1:].T / scale
     offset = solution[0] - linear @ center
-    return CameraMotion(IDENTITY + np.concatenate([linear, offset[:, None]], 1), spread)
+    moved = IDENTITY + np.concatenate([linear, offset[:, None]], 1)
+    error, error_at_rest = (_error(t, points, current, previous) for t in (moved, IDENTITY))
+    if error < _LEAST_GAIN * error_at_rest:
+        return CameraMotion(moved, spread)
+    return CameraMotion(IDENTITY.copy(), spread)
+
+
+def _error(
+    transform: Float64[np.ndarray, "2 3"],
+    points: Float64[np.ndarray, "P 2"],
+    current: UInt8[np.ndarray, "H W"],
+    previous: UInt8[np.ndarray, "H W"],
+) -> float:
+    """Return by how much the frames differ at points, outliers cut off, grey levels."""
+    at = (points @ transform[:, :2].T + transform[:, 2]).astype(np.float32)
+    then = cv2.remap(previous, at[:, 0], at[:, 1], cv2.INTER_LINEAR, borderMode=_REPLICATE)
+    x, y = points.astype(np.int64).T
+    apart = np.abs(current[y, x].astype(np.float64) - np.asarray(then).ravel())
+    return float(np.minimum(apart, _OUTLIER).mean())
 
 
 def _textured(
@@ -81,7 +106,8 @@ def _textured(
     is_object: Bool[np.ndarray, "H W"],
 ) -> tuple[Float64[np.ndarray, "P 2"], Float64[np.ndarray, "P 2"]]:
     """Return coordinates and flow of grid pixels with texture around them, outside objects."""
-    steep = cv2.boxFilter(cv2.absdiff(image, cv2.medianBlur(image, 5)), cv2.CV_32F, (_GRID, _GRID))
+    gradient = cv2.convertScaleAbs(cv2.Laplacian(image, cv2.CV_16S, ksize=3))
+    steep = cv2.boxFilter(gradient, cv2.CV_32F, (_GRID, _GRID))
     grid = (slice(_GRID // 2, None, _GRID), slice(_GRID // 2, None, _GRID))
     texture, free = np.asarray(steep[grid]), ~is_object[grid]
     if not free.any():

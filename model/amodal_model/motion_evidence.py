@@ -38,7 +38,7 @@ class EvidenceConfig(NamedTuple):
     differs: float = 1.2
     alike: float = 1.2
     moves: float = 1.5
-    lowest: float = -1.0
+    lowest: float = -0.6
     highest: float = 2.0
     fade: float = 0.92
     least_change: float = 4.0

@@ -57,7 +57,7 @@ def new_state(frame_size: tuple[int, int]) -> MotionState:
         new_background(size),
         IDENTITY.copy(),
         0.0,
-        np.full(size, -1, np.float32),
+        np.full(size, -0.6, np.float32),
         np.zeros(size, np.int16),
         no_tracks(),
         1,

@@ -142,7 +142,7 @@ class MotionSource:
         if state.frames == 0:
             return MotionFrame(), self._restart(looks, state)
         flow = measure_flow(looks.gray, state.previous)
-        camera = fit_camera(flow, looks.gray, state.labels > 0)
+        camera = fit_camera(flow, (looks.gray, state.previous), state.labels > 0)
         motion = camera_flow(camera, state.labels.shape) - flow
         state, moved, weighed = self._weigh(looks, (flow, motion), camera, state)
         if np.mean(weighed.raw > 1) > CUT_SHARE:
