@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from amodal_model.errors import InputError
 from amodal_model.prompts import PromptEntry, prompts_of, read_prompt_file
+from amodal_model.source_motion import MotionSource
 from amodal_model.source_prompted import PromptedSource
 from amodal_model.source_segmenter import open_segmenter
 from amodal_model.visible_source import VisibleMaskSource
@@ -37,6 +38,7 @@ class MaskSource(NamedTuple):
 PROMPTED = "prompted"
 SOURCES = {
     PROMPTED: MaskSource(PromptedSource, needs_prompts=True),
+    "motion": MaskSource(MotionSource, needs_prompts=False),
 }
 """The sources by the name that ``--masks`` takes; ``--prompts`` alone means ``prompted``.
 

@@ -13,6 +13,7 @@ from amodal_model.errors import InputError, ModelError
 from amodal_model.export import describe_int8, export_model
 from amodal_model.network import AmodalNetwork
 from amodal_model.quantisation import Calibration
+from amodal_training.mined_masks import given_masks
 from amodal_training.quantisation_data import draw_calibration
 from amodal_training.train_command import find_source
 from amodal_training.trainer import selection_batches
@@ -54,8 +55,9 @@ def export(
 
 
 def _calibration(datasets: list[Path], shapes: Path | None) -> Calibration:
-    held_out = selection_batches(find_source(datasets, shapes, is_selection=True), count=2)
-    return draw_calibration(find_source(datasets, shapes, is_selection=False), held_out)
+    masks = [given_masks(dataset) for dataset in datasets]
+    held_out = selection_batches(find_source(masks, shapes, is_selection=True), count=2)
+    return draw_calibration(find_source(masks, shapes, is_selection=False), held_out)
 
 
 def read_checkpoint(path: Path) -> tuple[AmodalNetwork, dict[str, object]]:

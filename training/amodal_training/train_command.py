@@ -22,6 +22,7 @@ from amodal_model.network import AmodalNetwork, NetworkConfig
 from amodal_model.quantisation import Calibration
 from amodal_training import trainer
 from amodal_training.batches import MixedSource, SilhouetteSource
+from amodal_training.mined_masks import given_masks, has_masks, mined_masks
 from amodal_training.quantisation_data import draw_calibration
 from amodal_training.sequences import DatasetSource, SequenceSource
 from amodal_training.silhouette_shapes import read_library
@@ -35,12 +36,17 @@ EXPORT_SHARE = 0.15
 """Share of ``--minutes`` that selection and export may take, at least 45 seconds."""
 INT8_S = 90.0
 """Seconds that must be left of ``--minutes`` for an 8-bit graph to be made and judged too."""
+MINE_SHARE = 0.3
+"""Share of ``--minutes`` that mining masks from raw video may take."""
 MAX_STEPS = 1_000_000
 
 
 def train(  # noqa: PLR0913  (every option is an argument)
     datasets: Annotated[
-        list[Path], typer.Argument(help="Dataset folders with videos/ and visible.json.")
+        list[Path],
+        typer.Argument(
+            help="Datasets; where there is no visible.json, or raw video, masks are mined."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
     init: Annotated[
@@ -64,8 +70,10 @@ def train(  # noqa: PLR0913  (every option is an argument)
     """Train on visible masks, self-supervised; run again to go on from the last checkpoint."""
     began = time.monotonic()
     start = _start(init, size, uses_memory=memory)
-    source = find_source(datasets, shapes, is_selection=False)
-    held_out = find_source(datasets, shapes, is_selection=True)
+    mine_until_s = math.inf if minutes is None else began + MINE_SHARE * minutes * 60
+    masks = _visible_masks(datasets, output, mine_until_s)
+    source = find_source(masks, shapes, is_selection=False)
+    held_out = find_source(masks, shapes, is_selection=True)
     config = TrainConfig(steps=steps, seed=seed, learning_rate=learning_rate, workers=workers)
     if minutes is not None:
         batches = trainer.selection_batches(held_out, count=1)
@@ -94,22 +102,36 @@ def _start(init: str | None, size: str, *, uses_memory: bool) -> AmodalNetwork:
     return AmodalNetwork(SIZES[size]._replace(uses_memory=uses_memory))
 
 
+def _visible_masks(datasets: Sequence[Path], run: Path, until_s: float) -> list[Path]:
+    """Return the mask file of each dataset, its own or mined; raw ones share the time equally."""
+    raw = [dataset for dataset in datasets if not has_masks(dataset)]
+    masks = []
+    for dataset in datasets:
+        if has_masks(dataset):
+            masks.append(given_masks(dataset))
+            continue
+        now = time.monotonic()
+        share_s = now + (until_s - now) / len(raw)
+        raw.remove(dataset)
+        masks.append(mined_masks(dataset, run, _say_line, until_s=share_s))
+    return masks
+
+
+def _say_line(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
 def find_source(
-    datasets: Sequence[Path], shapes: Path | None, *, is_selection: bool
+    masks: Sequence[Path], shapes: Path | None, *, is_selection: bool
 ) -> SequenceSource:
-    """Return what to learn from: datasets and moving silhouettes weigh the same.
+    """Return what to learn from: mask files and moving silhouettes weigh the same.
 
     Raises:
-        InputError: a dataset has no ``visible.json``.
+        InputError: a mask file that cannot be read, or without a tracklet to learn from.
     """
-    sources: list[SequenceSource] = []
-    for dataset in datasets:
-        visible = dataset / "visible.json"
-        if not visible.is_file():
-            raise InputError(
-                f"{dataset}: no visible.json; mining masks from raw video is not available yet"
-            )
-        sources.append(DatasetSource(visible, is_selection=is_selection))
+    sources: list[SequenceSource] = [
+        DatasetSource(visible, is_selection=is_selection) for visible in masks
+    ]
     if shapes is None:
         return MixedSource(sources, [1.0] * len(sources))
     silhouettes = SilhouetteSource(read_library(shapes))
@@ -138,6 +160,7 @@ def _train_with_progress(
 def _training(datasets: Sequence[Path], shapes: Path | None, config: TrainConfig) -> dict[str, Any]:
     return {
         "datasets": [dataset.resolve().name for dataset in datasets],
+        "mined": [dataset.resolve().name for dataset in datasets if not has_masks(dataset)],
         "shapes": None if shapes is None else list(read_library(shapes).licences),
         "settings": {key: value for key, value in config._asdict().items() if key != "paste"}
         | {"budget_s": None if math.isinf(config.budget_s) else config.budget_s},

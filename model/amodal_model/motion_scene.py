@@ -1,0 +1,83 @@
+"""A frame at the working size, and the state of the scene brought into its pixels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, Int16, UInt8
+
+from amodal_model.background import brighten, colors_of, move_background
+from amodal_model.camera_motion import IDENTITY, CameraMotion, compose, largest_displacement
+from amodal_model.errors import InputError
+from amodal_model.motion_evidence import source_of
+from amodal_model.motion_regions import Description
+from amodal_model.motion_state import MotionState, working_size
+from amodal_model.motion_tracks import FollowConfig, MotionTracks
+
+RESAMPLE_PX = 0.35
+"""How far the camera may have moved before the background is resampled."""
+
+
+class Looks(NamedTuple):
+    """A frame at the working size."""
+
+    gray: UInt8[np.ndarray, "h w"]
+    colors: Float32[np.ndarray, "h w 3"]
+
+
+def reduce(image: UInt8[np.ndarray, "H W 3"], frame_size: tuple[int, int]) -> Looks:
+    """Return a frame at the working size.
+
+    Raises:
+        InputError: it has another size than the frames.
+    """
+    if image.shape[:2] != frame_size:
+        raise InputError(
+            f"frame is {image.shape[1]}x{image.shape[0]}, the stream's frames are "
+            f"{frame_size[1]}x{frame_size[0]}"
+        )
+    height, width = working_size(frame_size)
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    return Looks(np.asarray(gray, np.uint8), colors_of(np.asarray(small, np.uint8)))
+
+
+def follow_flow(
+    labels: Int16[np.ndarray, "h w"],
+    odds: Float32[np.ndarray, "h w"],
+    flow: Float32[np.ndarray, "h w 2"],
+) -> tuple[Int16[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
+    """Return each pixel's label and log odds in the last frame."""
+    x, y = source_of(flow)
+    moved = cv2.remap(labels, x, y, cv2.INTER_NEAREST) if labels.any() else labels
+    carried = cv2.remap(odds, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, np.int16), np.asarray(carried, np.float32)
+
+
+def move_scene(state: MotionState, camera: CameraMotion, looks: Looks) -> MotionState:
+    """Bring the background into the frame's pixels, where the camera has moved by enough."""
+    place = compose(state.model_from_frame, camera.previous_from_current)
+    unsteadiness = 0.9 * state.unsteadiness
+    background = state.background
+    if largest_displacement(place, looks.gray.shape) > RESAMPLE_PX:
+        background = move_background(background, place)
+        place, unsteadiness = IDENTITY.copy(), 1.0
+    return state._replace(
+        previous=looks.gray,
+        background=brighten(background, looks.colors),
+        model_from_frame=place,
+        unsteadiness=unsteadiness,
+    )
+
+
+def held_pixels(
+    tracks: MotionTracks, found: Description, labels: Int16[np.ndarray, "h w"], config: FollowConfig
+) -> UInt8[np.ndarray, "h w"]:
+    """Return 1 on confirmed objects that move, 2 on those that rest, 0 elsewhere."""
+    is_slow = np.linalg.norm(tracks.velocity, axis=1) < 0.5 * config.least_speed
+    rests = is_slow & (found.moving < config.least_moving)
+    table = np.where(tracks.track_id > 0, 1 + rests, 0).astype(np.uint8)
+    held = np.concatenate([np.zeros(1, np.uint8), table])[labels]
+    return np.asarray(cv2.dilate(held, np.ones((3, 3), np.uint8)), np.uint8)
