@@ -66,12 +66,14 @@ class FollowConfig(NamedTuple):
     recent_colour: float = 0.6
     motion: float = 0.8
     largest: float = 3.0
-    blur: float = 2.0
-    doubt: float = 0.05
-    band: float = 0.12
+    blur: float = 1.0
+    doubt: float = 0.03
+    band: float = 0.06
     renewal: float = 0.05
     beyond: float = 3.0
     least_area: float = 0.03
+    cut: float = 0.6
+    settling: float = 0.8
 
 
 class Followed(NamedTuple):
@@ -83,6 +85,8 @@ class Followed(NamedTuple):
         colours: (4, K) models of the prompt's frame (on, beside) and of late (on, beside).
         area: its usual visible area, frame pixels.
         frames_gone: frames since it was in sight.
+        band: half width of the zone around the carried contour where the cut may lie, as a share
+            of the root of the object's area; wide after a loose prompt, then narrow.
     """
 
     window: Window
@@ -90,14 +94,15 @@ class Followed(NamedTuple):
     colours: Float32[np.ndarray, "4 K"]
     area: float
     frames_gone: float
+    band: float
 
 
-def begin(image: UInt8[np.ndarray, "H W 3"], window: Window, prob: Map) -> Followed:
+def begin(image: UInt8[np.ndarray, "H W 3"], window: Window, prob: Map, band: float) -> Followed:
     """Return the memory of an object that a prompt shows in a frame."""
     bins = colour_bins(sample_image(image, window, SIDE))
     inside = inside_frame(window, SIDE, image.shape[:2])
     models = _models(bins, prob * inside, (1 - prob) * inside)
-    return Followed(window, prob, np.concatenate([models, models]), _area(prob, window), 0.0)
+    return Followed(window, prob, np.concatenate([models, models]), _area(prob, window), 0.0, band)
 
 
 def advance(
@@ -131,7 +136,7 @@ def advance(
         belief += _motion_cue(sample_field(moved, window, SIDE, view.scale), prior, inside, config)
     if expected is not None:
         belief -= _beyond(expected, window, config)
-    prob = _settle(image, prior, _probability(belief), config) * inside
+    prob = _settle(image, prior, _probability(belief), thing.band, config) * inside
     area = _area(prob, window)
     if area < max(config.least_area * thing.area, 4.0):
         gone = np.zeros_like(prob)
@@ -222,18 +227,20 @@ def _beyond(expected: Expectation, window: Window, config: FollowConfig) -> Map:
     return np.asarray(config.beyond * share, np.float32)
 
 
-def _settle(image: UInt8[np.ndarray, "S S 3"], prior: Map, prob: Map, config: FollowConfig) -> Map:
+def _settle(
+    image: UInt8[np.ndarray, "S S 3"], prior: Map, prob: Map, share: float, config: FollowConfig
+) -> Map:
     """Return the belief mixed with a cut along the image's edges, in a band around the prior."""
     was_on = np.asarray(prior > 0.5, np.uint8)
     depth = np.asarray(cv2.distanceTransform(was_on, cv2.DIST_L2, 3), np.float32)
     height = np.asarray(cv2.distanceTransform(1 - was_on, cv2.DIST_L2, 3), np.float32)
-    band = max(1.5, config.band * float(np.sqrt(was_on.sum())))
+    band = max(1.5, share * float(np.sqrt(was_on.sum())))
     labels = np.where(prob > 0.5, LIKELY_OBJECT, LIKELY_BACKGROUND).astype(np.uint8)
     labels[(depth > band) & (prob > 0.3)] = OBJECT
     labels[height > band] = BACKGROUND
     labels[(prob < 0.05) & (labels == LIKELY_BACKGROUND)] = BACKGROUND
-    is_object = cut(image, labels)
-    return np.asarray(0.5 * prob + 0.5 * is_object, np.float32)
+    found = cut(image, labels)
+    return np.asarray((1 - config.cut) * prob + config.cut * found, np.float32)
 
 
 def _remember(
@@ -250,7 +257,8 @@ def _remember(
     if on.sum() > 20:
         colours[2:] += config.renewal * (_models(bins, on, beside) - colours[2:])
     area = thing.area + 0.1 * (_area(prob, window) - thing.area)
-    return Followed(window, prob, colours, area, 0.0)
+    band = config.band + config.settling * (thing.band - config.band)
+    return Followed(window, prob, colours, area, 0.0, band)
 
 
 def _look_again(

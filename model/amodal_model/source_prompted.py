@@ -30,6 +30,9 @@ from amodal_model.prompt_masks import Said, corrected, first_mask, gather, windo
 from amodal_model.propagation import SIDE, FollowConfig, Followed, advance, begin
 from amodal_model.visible_source import Arrays, Expectation, Prompt
 
+LOOSE, TIGHT = 0.12, 0.05
+"""How wide a band a box and a mask leave to the next cut; see `Followed.band`."""
+
 
 class PromptedState(NamedTuple):
     """What is remembered of the prompted objects of one clip; N of them.
@@ -43,6 +46,7 @@ class PromptedState(NamedTuple):
         colours: (N, 4, K) colour models.
         areas: (N,) usual visible area, frame pixels.
         frames_gone: (N,) frames since each was in sight.
+        bands: (N,) how far from the carried contour the next cut may lie.
     """
 
     frame_size: tuple[int, int]
@@ -53,6 +57,7 @@ class PromptedState(NamedTuple):
     colours: Float32[np.ndarray, "N 4 K"]
     areas: Float64[np.ndarray, " N"]
     frames_gone: Float64[np.ndarray, " N"]
+    bands: Float64[np.ndarray, " N"]
 
 
 class PromptedSource:
@@ -135,7 +140,7 @@ class PromptedSource:
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"state of prompted objects: no proper array {error}") from None
         n = len(ids)
-        if shapes != [(n, 3), (n, SIDE, SIDE), (n, 4, BINS), (n,), (n,)]:
+        if shapes != [(n, 3), (n, SIDE, SIDE), (n, 4, BINS), (n,), (n,), (n,)]:
             raise InputError(f"state of {n} prompted objects has arrays of shapes {shapes}")
         return PromptedState((height, width), arrays["grey"], ids, *rest)
 
@@ -166,13 +171,13 @@ def _heed(
         if not (_is_shown_anew(said) or any(sign for _, _, sign in said.points)):
             raise InputError(f"track {track_id} is corrected, but nothing has shown it yet")
         window, prob = first_mask(image, said)
-        return begin(image, window, prob)
+        return begin(image, window, prob, TIGHT if said.mask is not None else LOOSE)
     if known.frames_gone > 0 and any(sign for _, _, sign in said.points):
-        return begin(image, *first_mask(image, said))
+        return begin(image, *first_mask(image, said), LOOSE)
     window = window_with(known.window, said.points)
     prob = known.prob if window == known.window else _moved_to(known, window, image.shape[:2])
     prob = corrected(image, window, prob, said.points)
-    fresh = begin(image, window, prob)
+    fresh = begin(image, window, prob, known.band)
     return fresh._replace(area=max(fresh.area, known.area))
 
 
@@ -234,14 +239,15 @@ def _share_out(
 
 def _things(state: PromptedState) -> dict[int, Followed]:
     return {
-        track_id: Followed(Window(*window), prob, colours, float(area), float(gone))
-        for track_id, window, prob, colours, area, gone in zip(
+        track_id: Followed(Window(*window), prob, colours, float(area), float(gone), float(band))
+        for track_id, window, prob, colours, area, gone, band in zip(
             state.track_ids,
             state.windows.tolist(),
             state.probs,
             state.colours,
             state.areas,
             state.frames_gone,
+            state.bands,
             strict=True,
         )
     }
@@ -261,4 +267,5 @@ def _state(
         np.array([row.colours for row in rows], np.float32).reshape(n, 4, BINS),
         np.array([row.area for row in rows], np.float64),
         np.array([row.frames_gone for row in rows], np.float64),
+        np.array([row.band for row in rows], np.float64),
     )
