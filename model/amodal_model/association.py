@@ -35,7 +35,7 @@ class AssociationConfig(NamedTuple):
         reach_px: how far from its place an object is expected to show, at least.
         reach_std: the same for each pixel of standard deviation of its place.
         reach_size: the same as a share of its size.
-        drift_share: by how much of its size an object strays in a frame without amodal state.
+        stray_size: by how much of its size a visible object misses its predicted place.
         largest_growth: how much larger than ever seen or expected an object may come back.
     """
 
@@ -46,8 +46,20 @@ class AssociationConfig(NamedTuple):
     reach_px: float = 2.0
     reach_std: float = 2.0
     reach_size: float = 0.25
-    drift_share: float = 0.25
+    stray_size: float = 0.5
     largest_growth: float = 2.5
+
+
+class Reference(NamedTuple):
+    """Where an object may show: a silhouette, and how well its place is known.
+
+    Attributes:
+        silhouette: of the object; may have no pixel.
+        place_std_px: standard deviation of its place, frame pixels.
+    """
+
+    silhouette: BoxedMask
+    place_std_px: float
 
 
 class Candidate(NamedTuple):
@@ -55,15 +67,13 @@ class Candidate(NamedTuple):
 
     Attributes:
         recent: its last visible mask, moved to where it should be now; may have no pixel.
-        silhouette: its whole silhouette there; the same as ``recent`` without amodal state.
-        place_std_px: standard deviation of that place, frame pixels.
+        references: where it may show; the best of them counts.
         area: the most pixels that it is known to have.
         is_hidden: whether it was hidden in the last frame.
     """
 
     recent: BoxedMask
-    silhouette: BoxedMask
-    place_std_px: float
+    references: tuple[Reference, ...]
     area: float
     is_hidden: bool
 
@@ -73,15 +83,13 @@ class Evidence(NamedTuple):
 
     Attributes:
         stays: (M, N) IoU of the mask and the object's last one.
-        fills: (M, N) IoU of the mask and what should show: the part of the whole silhouette that
-            is not under other masks.
+        fills: (M, N) IoU of the mask and what should show: the part of a silhouette that is not
+            under other masks.
         likeness: (M, N) ratio of the areas of the mask and the last one, in [0, 1]; 0 where the
             object was hidden.
-        offset: (M, N) distance of their centres, frame pixels.
-        gap: (M, N) mean distance of the mask's pixels from the whole silhouette, frame pixels.
+        offset: (M, N) distance of their centres, in sizes of the object.
+        gap: (M, N) mean distance of the mask's pixels from the nearest silhouette, in reaches.
         growth: (M, N) area of the mask over the largest known of the object.
-        size: (N,) side of a square of that largest area, frame pixels.
-        place_std_px: (N,) of the silhouette's place.
     """
 
     stays: Float64[np.ndarray, "M N"]
@@ -90,8 +98,6 @@ class Evidence(NamedTuple):
     offset: Float64[np.ndarray, "M N"]
     gap: Float64[np.ndarray, "M N"]
     growth: Float64[np.ndarray, "M N"]
-    size: Float64[np.ndarray, " N"]
-    place_std_px: Float64[np.ndarray, " N"]
 
 
 def associate(
@@ -166,31 +172,20 @@ def move_candidate(one: Candidate, shift: tuple[int, int]) -> Candidate:
     """Return an object moved by whole pixels."""
     if shift == (0, 0):
         return one
-    recent = shift_mask(one.recent, *shift)
-    is_same = one.silhouette is one.recent
-    return one._replace(
-        recent=recent, silhouette=recent if is_same else shift_mask(one.silhouette, *shift)
+    moved = tuple(
+        Reference(shift_mask(reference.silhouette, *shift), reference.place_std_px)
+        for reference in one.references
     )
+    return one._replace(recent=shift_mask(one.recent, *shift), references=moved)
 
 
 def affinities(evidence: Evidence, config: AssociationConfig) -> Float64[np.ndarray, "M N"]:
     """Return what speaks for each pair, in [0, 1]."""
-    reach = reaches(evidence.size, evidence.place_std_px, config)
-    drift = config.reach_px + config.drift_share * evidence.size
-    like = np.exp(-0.5 * (evidence.offset / drift) ** 2) * evidence.likeness
+    like = np.exp(-0.5 * (evidence.offset / config.stray_size) ** 2) * evidence.likeness
     fits = np.minimum(1, config.largest_growth / np.maximum(evidence.growth, 1e-6))
-    near = np.exp(-0.5 * (evidence.gap / reach) ** 2) * fits
+    near = np.exp(-0.5 * evidence.gap**2) * fits
     strong = np.maximum(evidence.stays, evidence.fills)
     return np.maximum(strong, np.maximum(config.like_weight * like, config.near_weight * near))
-
-
-def reaches(
-    size: Float64[np.ndarray, " N"],
-    place_std_px: Float64[np.ndarray, " N"],
-    config: AssociationConfig,
-) -> Float64[np.ndarray, " N"]:
-    """Return how far from its silhouette each object is expected to show, frame pixels."""
-    return config.reach_px + config.reach_std * place_std_px + config.reach_size * size
 
 
 def weigh(
@@ -200,45 +195,68 @@ def weigh(
     config: AssociationConfig,
 ) -> Evidence:
     """Return what is known of each pair; nothing speaks for those beyond three reaches."""
-    size = np.sqrt([max(one.area, 1.0) for one in candidates])
-    place_std = np.array([one.place_std_px for one in candidates], float)
-    limits = _GATE * reaches(size, place_std, config)
     shape = (len(masks), len(candidates))
-    zero = [np.zeros(shape) for _ in range(4)]
+    far = np.full(shape, np.inf)
     evidence = Evidence(
-        zero[0],
-        zero[1],
-        zero[2],
-        np.full(shape, np.inf),
-        np.full(shape, np.inf),
-        zero[3],
-        size,
-        place_std,
+        np.zeros(shape), np.zeros(shape), np.zeros(shape), far, far.copy(), np.zeros(shape)
     )
     boxes = _boxes(masks)
     areas = np.array([mask.area for mask in masks], float)
-    centers = np.array([mask_center(mask) for mask in masks])
-    for column, (one, limit) in enumerate(zip(candidates, limits.tolist(), strict=True)):
+    centers = np.array([mask_center(mask) for mask in masks]).reshape(-1, 2)
+    for column, one in enumerate(candidates):
+        evidence.growth[:, column] = areas / max(one.area, 1)
         recent_area = one.recent.area
+        if recent_area:
+            for row in np.flatnonzero(_meets(boxes, one.recent.bbox_xyxy)).tolist():
+                both = overlap_area(masks[row], one.recent)
+                evidence.stays[row, column] = both / (areas[row] + recent_area - both)
         if recent_area and not one.is_hidden:
             ratio = areas / recent_area
             evidence.likeness[:, column] = np.minimum(ratio, 1 / ratio)
-            offset = centers - mask_center(one.recent)
-            evidence.offset[:, column] = np.hypot(offset[:, 0], offset[:, 1])
-        evidence.growth[:, column] = areas / max(one.area, 1)
-        region = _grow(one.silhouette, limit)
-        rows = np.flatnonzero(_meets(boxes, region) | _meets(boxes, one.recent.bbox_xyxy))
-        if not rows.size:
-            continue
-        distance = _distance(one.silhouette, region)
-        open_area = _open_area(one.silhouette, covered)
-        for row in rows.tolist():
-            mask, area = masks[row], areas[row]
-            both = overlap_area(mask, one.recent)
-            evidence.stays[row, column] = both / (area + recent_area - both)
-            evidence.fills[row, column] = overlap_area(mask, one.silhouette) / (area + open_area)
-            evidence.gap[row, column] = _mean_distance(mask, distance, region, limit)
+            missed = np.hypot(*(centers - mask_center(one.recent)).T)
+            evidence.offset[:, column] = missed / np.sqrt(max(one.area, 1))
+        for reference in one.references:
+            _weigh_reference(reference, one.area, (masks, boxes, covered), column, evidence, config)
     return evidence
+
+
+def _weigh_reference(  # noqa: PLR0913
+    reference: Reference,
+    largest_area: float,
+    frame: tuple[Sequence[BoxedMask], np.ndarray, np.ndarray],
+    column: int,
+    evidence: Evidence,
+    config: AssociationConfig,
+) -> None:
+    """Add what a silhouette says for each mask of a frame: masks, their boxes, what is covered."""
+    masks, boxes, covered = frame
+    silhouette = reference.silhouette
+    reach = (
+        config.reach_px
+        + config.reach_std * reference.place_std_px
+        + config.reach_size * float(np.sqrt(largest_area))
+    )
+    region = _grow(silhouette, _GATE * reach)
+    rows = np.flatnonzero(_meets(boxes, region)).tolist()
+    if not rows:
+        return
+    distance = _distance(silhouette, region)
+    open_area = _open_area(silhouette, covered)
+    for row in rows:
+        mask = masks[row]
+        fills = overlap_area(mask, silhouette) / (mask.area + open_area)
+        gap = _mean_distance(mask, distance, region, _GATE * reach) / reach
+        evidence.fills[row, column] = max(evidence.fills[row, column], fills)
+        if gap < _GATE:
+            evidence.gap[row, column] = min(evidence.gap[row, column], gap)
+
+
+def move_inside(mask: BoxedMask, shift: Float64[np.ndarray, " 2"]) -> BoxedMask:
+    """Return a mask moved by whole pixels, as far as its box keeps inside the frame."""
+    x0, y0, x1, y1 = mask.bbox_xyxy
+    height, width = mask.frame_size
+    x, y = (round(step) for step in shift.tolist())
+    return shift_mask(mask, min(max(x, -x0), width - x1), min(max(y, -y0), height - y1))
 
 
 def mask_center(mask: BoxedMask) -> Float64[np.ndarray, " 2"]:
@@ -301,9 +319,7 @@ def _mean_distance(
     box = intersect_boxes(mask.bbox_xyxy, region)
     if box[2] <= box[0] or box[3] <= box[1]:
         return limit
-    near = distance[
-        box[1] - region[1] : box[3] - region[1], box[0] - region[0] : box[2] - region[0]
-    ]
+    near = distance[box[1] - region[1] : box[3] - region[1], box[0] - region[0] : box[2] - region[0]]
     inside = np.minimum(near[mask.within(box)], limit)
     area = mask.area
     return float((inside.sum() + limit * (area - inside.size)) / area)

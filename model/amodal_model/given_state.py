@@ -12,20 +12,27 @@ from amodal_model.masks import BoxedMask
 from amodal_model.visible_source import Arrays
 
 
+Point = tuple[float, float]
+"""(x, y), frame pixels."""
+
+
 class GivenTrack(NamedTuple):
     """One object as it was given last.
 
     Attributes:
         track_id: its id.
-        visible: its last visible mask.
-        velocity: of its centre, (x, y) frame pixels a frame.
+        last: its last visible mask; of a hidden object its whole silhouette when it was hidden,
+            where the amodal state told.
+        moved: by how much that has moved since, (x, y) frame pixels.
+        velocity: of the object against the scene, (x, y) frame pixels a frame.
         area: the most pixels that it had in a frame; fades towards what it has.
-        frames_hidden: frames since; 0 where it was given in the last one.
+        frames_hidden: frames since it was given; 0 where it was in the last one.
     """
 
     track_id: int
-    visible: BoxedMask
-    velocity: tuple[float, float]
+    last: BoxedMask
+    moved: Point
+    velocity: Point
     area: float
     frames_hidden: float
 
@@ -37,22 +44,26 @@ class GivenState(NamedTuple):
         frame_size: ``(height, width)`` of its frames, pixels.
         tracks: the objects, by ascending id.
         highest_id: the highest id that was ever in use, at least 0; new ids are higher.
+        scene_velocity: how most objects moved in the last frame, (x, y) frame pixels.
     """
 
     frame_size: tuple[int, int]
     tracks: tuple[GivenTrack, ...]
     highest_id: int
+    scene_velocity: Point
 
 
 def arrays_from_given(state: GivenState) -> Arrays:
     """Return a state as plain arrays; the masks' pixels are one array of bits after the other."""
     tracks = state.tracks
-    packed = [np.packbits(track.visible.pixels, axis=None) for track in tracks]
+    packed = [np.packbits(track.last.pixels, axis=None) for track in tracks]
     return {
         "frame_size": np.array(state.frame_size, np.int64),
         "highest_id": np.array(state.highest_id, np.int64),
+        "scene_velocity": np.array(state.scene_velocity, float),
         "track_ids": np.array([track.track_id for track in tracks], np.int64),
-        "bbox_xyxy": np.array([track.visible.bbox_xyxy for track in tracks]).reshape(-1, 4),
+        "bbox_xyxy": np.array([t.last.bbox_xyxy for t in tracks], np.int64).reshape(-1, 4),
+        "moved": np.array([track.moved for track in tracks], float).reshape(-1, 2),
         "velocity": np.array([track.velocity for track in tracks], float).reshape(-1, 2),
         "area": np.array([track.area for track in tracks], float),
         "frames_hidden": np.array([track.frames_hidden for track in tracks], float),
@@ -70,17 +81,25 @@ def given_from_arrays(arrays: Mapping[str, np.ndarray]) -> GivenState:
         height, width = arrays["frame_size"].tolist()
         boxes = arrays["bbox_xyxy"].reshape(-1, 4).tolist()
         masks = _masks_from_bits(arrays["pixels"], boxes, (int(height), int(width)))
-        columns = [arrays[name].tolist() for name in ("track_ids", "velocity", "area")]
-        ages = arrays["frames_hidden"].tolist()
+        moved, velocity = (arrays[name].reshape(-1, 2) for name in ("moved", "velocity"))
+        columns = (arrays[name].tolist() for name in ("track_ids", "area", "frames_hidden"))
         tracks = tuple(
-            GivenTrack(int(track_id), mask, (float(speed[0]), float(speed[1])), area, age)
-            for track_id, speed, area, mask, age in zip(*columns, masks, ages, strict=True)
+            GivenTrack(int(track_id), mask, _point(way), _point(speed), float(area), float(age))
+            for track_id, area, age, mask, way, speed in zip(
+                *columns, masks, moved, velocity, strict=True
+            )
         )
-        return GivenState((int(height), int(width)), tracks, int(arrays["highest_id"]))
+        scene = _point(arrays["scene_velocity"])
+        return GivenState((int(height), int(width)), tracks, int(arrays["highest_id"]), scene)
     except KeyError as error:
         raise InputError(f"given state has no array {error}") from None
     except (ValueError, TypeError, IndexError) as error:
         raise InputError(f"given state has an array of another shape: {error}") from None
+
+
+def _point(values: np.ndarray) -> Point:
+    x, y = values.tolist()
+    return float(x), float(y)
 
 
 def _masks_from_bits(

@@ -14,19 +14,29 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from amodal_model.association import AssociationConfig, Candidate, associate, mask_center
+from amodal_model.association import (
+    AssociationConfig,
+    Candidate,
+    Reference,
+    associate,
+    mask_center,
+    move_inside,
+)
 from amodal_model.errors import InputError, LimitError
 from amodal_model.given_prompts import MAX_ID, MAX_OBJECTS, GivenMask, check_image, read_prompts
 from amodal_model.given_state import (
     GivenState,
     GivenTrack,
+    Point,
     arrays_from_given,
     given_from_arrays,
 )
-from amodal_model.masks import BoxedMask, empty_mask, shift_mask
+from amodal_model.masks import BoxedMask, empty_mask
 from amodal_model.visible_source import Arrays, Expectation, Prompt
 
 MAX_SIDE = 16384
+MIN_WITNESSES = 3
+"""Objects that must be seen to move before their common motion is taken for the camera's."""
 
 
 class GivenConfig(NamedTuple):
@@ -35,7 +45,9 @@ class GivenConfig(NamedTuple):
     Attributes:
         max_hidden_frames: an object that has not been given for longer is forgotten.
         velocity_gain: how far one frame's displacement replaces the remembered velocity.
-        velocity_fade: what is left of the velocity after a frame without the object.
+        velocity_fade: what is left of a velocity after a frame that says nothing of it.
+        drift_share: by how much of its size (side of a square of its area) a hidden object strays
+            from its predicted place in a frame.
         steady: ratio of areas up to which a displacement of the mask is one of the object.
         area_fade: what is left of the largest area after a frame with a smaller one.
         association: what makes a mask an object's.
@@ -43,7 +55,8 @@ class GivenConfig(NamedTuple):
 
     max_hidden_frames: float = 900.0
     velocity_gain: float = 0.4
-    velocity_fade: float = 0.95
+    velocity_fade: float = 0.9
+    drift_share: float = 0.25
     steady: float = 1.25
     area_fade: float = 0.99
     association: AssociationConfig = AssociationConfig()
@@ -70,7 +83,7 @@ class GivenSource:
         """
         if not all(1 <= side <= MAX_SIDE for side in frame_size):
             raise LimitError(f"frame size {frame_size}, each side must be 1 to {MAX_SIDE}")
-        return GivenState(frame_size, (), 0)
+        return GivenState(frame_size, (), 0, (0.0, 0.0))
 
     def find(
         self,
@@ -109,9 +122,8 @@ class GivenSource:
             highest = max([highest, *found])
         if highest > MAX_ID:
             raise LimitError(f"no id is left for a new object: ids go up to {MAX_ID}")
-        known = [track for track in state.tracks if track.track_id not in removed]
-        tracks = self._remember(known, found)
-        return dict(sorted(found.items())), GivenState(state.frame_size, tracks, highest)
+        state = self._remember(state._replace(highest_id=highest), found, expected, removed)
+        return dict(sorted(found.items())), state
 
     def _associate(
         self,
@@ -125,7 +137,7 @@ class GivenSource:
         known = {track.track_id: track for track in state.tracks}
         track_ids = sorted((known.keys() | expected.keys()) - set(taken))
         candidates = [
-            self._candidate(known.get(track_id), expected.get(track_id), state.frame_size)
+            self._candidate(known.get(track_id), expected.get(track_id), state)
             for track_id in track_ids
         ]
         pairs = associate(masks, candidates, covered, self.config.association)
@@ -135,66 +147,103 @@ class GivenSource:
         ]
 
     def _candidate(
-        self, track: GivenTrack | None, expectation: Expectation | None, size: tuple[int, int]
+        self, track: GivenTrack | None, expectation: Expectation | None, state: GivenState
     ) -> Candidate:
         """Return where an object is now, as far as its last mask and the amodal state tell."""
-        if expectation is not None and expectation.silhouette.frame_size != size:
-            raise InputError(
-                f"an expected silhouette is of a frame {expectation.silhouette.frame_size}, the "
-                f"frames are {size} (height, width)"
-            )
-        whole = empty_mask(size) if expectation is None else expectation.silhouette
-        whole_area = whole.area
+        references = []
+        size = state.frame_size
+        if expectation is not None:
+            if expectation.silhouette.frame_size != size:
+                raise InputError(
+                    f"an expected silhouette is of a frame {expectation.silhouette.frame_size}, "
+                    f"the frames are {size} (height, width)"
+                )
+            references.append(Reference(expectation.silhouette, expectation.place_std_px))
+        whole_area = references[0].silhouette.area if references else 0
         if track is None:
-            std = 0.0 if expectation is None else expectation.place_std_px
-            return Candidate(empty_mask(size), whole, std, whole_area, True)
-        frames = track.frames_hidden + 1
-        recent = self._move(track, frames)
-        area = max(track.area, whole_area)
-        if expectation is not None and whole_area:
-            return Candidate(recent, whole, expectation.place_std_px, area, frames > 1)
-        drift = self.config.association.drift_share * float(np.sqrt(track.area * frames))
-        return Candidate(recent, recent, drift, area, frames > 1)
-
-    def _move(self, track: GivenTrack, frames: float) -> BoxedMask:
-        """Return the last mask where a steady, fading motion brings it; its box keeps inside."""
-        fade = self.config.velocity_fade
-        steps = frames if fade >= 1 else (1 - fade**frames) / (1 - fade)
-        x, y = (round(speed * steps) for speed in track.velocity)
-        x0, y0, x1, y1 = track.visible.bbox_xyxy
-        height, width = track.visible.frame_size
-        return shift_mask(
-            track.visible, min(max(x, -x0), width - x1), min(max(y, -y0), height - y1)
-        )
+            return Candidate(empty_mask(size), tuple(references), whole_area, True)
+        step = np.array(track.velocity) + state.scene_velocity
+        recent = move_inside(track.last, np.array(track.moved) + step)
+        is_hidden = track.frames_hidden > 0
+        if is_hidden or not whole_area:
+            frames = track.frames_hidden + 1
+            drift = self.config.drift_share * float(np.sqrt(track.area * frames))
+            references.append(Reference(recent, drift))
+        return Candidate(recent, tuple(references), max(track.area, whole_area), is_hidden)
 
     def _remember(
-        self, tracks: Sequence[GivenTrack], found: Mapping[int, BoxedMask]
-    ) -> tuple[GivenTrack, ...]:
-        """Return the tracks after a frame; of more than 1024 the longest hidden are forgotten."""
-        known = {track.track_id: track for track in tracks}
-        moved = [
-            track._replace(frames_hidden=track.frames_hidden + 1)
-            for track in tracks
-            if track.track_id not in found
+        self,
+        state: GivenState,
+        found: Mapping[int, BoxedMask],
+        expected: Mapping[int, Expectation],
+        removed: Collection[int],
+    ) -> GivenState:
+        """Return the state after a frame; of more than 1024 objects the longest hidden go."""
+        known = {track.track_id: track for track in state.tracks if track.track_id not in removed}
+        scene = self._scene_velocity(known, found, state.scene_velocity)
+        kept = [
+            self._hidden(track, expected.get(track_id), scene)
+            for track_id, track in known.items()
+            if track_id not in found
         ]
-        moved = [one for one in moved if one.frames_hidden <= self.config.max_hidden_frames]
-        moved += [self._seen(known.get(key), key, mask) for key, mask in found.items()]
-        moved.sort(key=lambda track: track.frames_hidden)
-        return tuple(sorted(moved[:MAX_OBJECTS], key=lambda track: track.track_id))
+        kept = [track for track in kept if track.frames_hidden <= self.config.max_hidden_frames]
+        kept += [self._seen(known.get(key), key, mask, scene) for key, mask in found.items()]
+        kept.sort(key=lambda track: track.frames_hidden)
+        tracks = tuple(sorted(kept[:MAX_OBJECTS], key=lambda track: track.track_id))
+        return GivenState(state.frame_size, tracks, state.highest_id, scene)
 
-    def _seen(self, before: GivenTrack | None, track_id: int, mask: BoxedMask) -> GivenTrack:
-        """Return the track of an object that was given; what its motion is if that was steady."""
-        area = mask.area
+    def _scene_velocity(
+        self, known: Mapping[int, GivenTrack], found: Mapping[int, BoxedMask], before: Point
+    ) -> Point:
+        """Return how most objects moved in a frame: what a camera that moves does to all."""
+        moved = [
+            mask_center(mask) - mask_center(known[track_id].last)
+            for track_id, mask in found.items()
+            if track_id in known
+            and known[track_id].frames_hidden == 0
+            and _is_steady(mask.area, known[track_id].last.area, self.config.steady)
+        ]
+        if len(moved) < MIN_WITNESSES:
+            fade = self.config.velocity_fade
+            return before[0] * fade, before[1] * fade
+        x, y = np.median(moved, axis=0).tolist()
+        return x, y
+
+    def _hidden(
+        self, track: GivenTrack, expectation: Expectation | None, scene: Point
+    ) -> GivenTrack:
+        """Return the track of an object that was not given.
+
+        The whole silhouette that the amodal state expected takes the place of the last mask: what
+        comes back is any part of it.
+        """
+        last, moved = track.last, np.array(track.moved) + track.velocity + scene
+        if track.frames_hidden == 0 and expectation is not None and expectation.silhouette.area:
+            last, moved = expectation.silhouette, np.zeros(2)
+        fade = self.config.velocity_fade
+        return GivenTrack(
+            track.track_id,
+            last,
+            (float(moved[0]), float(moved[1])),
+            (track.velocity[0] * fade, track.velocity[1] * fade),
+            max(track.area, last.area),
+            track.frames_hidden + 1,
+        )
+
+    def _seen(
+        self, before: GivenTrack | None, track_id: int, mask: BoxedMask, scene: Point
+    ) -> GivenTrack:
+        """Return the track of an object that was given; its motion is learned where steady."""
+        area = float(mask.area)
         if before is None:
-            return GivenTrack(track_id, mask, (0.0, 0.0), area, 0.0)
-        velocity, old_area = before.velocity, before.visible.area
-        largest = max(area, self.config.area_fade * before.area)
-        if max(area, old_area) <= self.config.steady * min(area, old_area):
-            gain, frames = self.config.velocity_gain, before.frames_hidden + 1
-            moved = (mask_center(mask) - mask_center(before.visible)) / frames
-            x, y = (moved * gain + np.array(velocity) * (1 - gain)).tolist()
+            return GivenTrack(track_id, mask, (0.0, 0.0), (0.0, 0.0), area, 0.0)
+        velocity = before.velocity
+        if before.frames_hidden == 0 and _is_steady(area, before.last.area, self.config.steady):
+            own = mask_center(mask) - mask_center(before.last) - scene
+            x, y = (np.array(velocity) + self.config.velocity_gain * (own - velocity)).tolist()
             velocity = (x, y)
-        return GivenTrack(track_id, mask, velocity, largest, 0.0)
+        largest = max(area, self.config.area_fade * before.area)
+        return GivenTrack(track_id, mask, (0.0, 0.0), velocity, largest, 0.0)
 
     def save_state(self, state: GivenState) -> Arrays:
         """Return a state as plain arrays, to be stored by name (``np.savez``)."""
@@ -216,3 +265,7 @@ def _cover(given: Sequence[GivenMask], frame_size: tuple[int, int]) -> Bool[np.n
         x0, y0, x1, y1 = one.mask.bbox_xyxy
         covered[y0:y1, x0:x1] |= one.mask.pixels
     return covered
+
+
+def _is_steady(area: float, other: float, ratio: float) -> bool:
+    return max(area, other) <= ratio * min(area, other)
