@@ -97,8 +97,8 @@ def _serve(control: socket.socket, wake: socket.socket, selector: selectors.Base
                 if not _start_decoder(control, decoders, selector):
                     _kill(decoders)
                     return
-            else:  # the sandbox has closed its end, or asks for it
-                _kill({key.data: decoders[key.data]} if key.data in decoders else {})
+            elif key.data in decoders:  # not reported in this very round: the sandbox wants an end
+                _kill({key.data: decoders[key.data]})
                 selector.unregister(key.fileobj)
 
 
