@@ -7,6 +7,7 @@ never wait, and two writers queue up where they would otherwise fail each other.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,12 @@ class Database:
     def is_sqlite(self) -> bool:
         """Whether it is one file."""
         return self.engine.dialect.name == "sqlite"
+
+    def now_s(self) -> sa.ColumnElement[float]:
+        """Return the time by one clock for all machines: the database server's, if there is one."""
+        if self.is_sqlite:
+            return sa.literal(time.time())
+        return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Float)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -24,6 +24,7 @@ jobs = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("worker", sa.String(ID_LENGTH)),
+    sa.Column("fps", sa.Float),
     sa.Column("checkpoint_key", sa.Text),
     sa.Column("error", sa.JSON),
     sa.Column("created_s", sa.Float, nullable=False),

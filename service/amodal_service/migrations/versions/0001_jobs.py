@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("worker", sa.String(64)),
+        sa.Column("fps", sa.Float),
         sa.Column("checkpoint_key", sa.Text),
         sa.Column("error", sa.JSON),
         sa.Column("created_s", sa.Float, nullable=False),
