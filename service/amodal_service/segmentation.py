@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
 from amodal_model.clip import Mode, segment_clip
 from amodal_model.masks import BoxedMask
 from amodal_model.stream import AmodalSegmenter
-from amodal_service.journal import Journal
+from amodal_model.stream_state import StreamState
+from amodal_service.journal import Arrays, Journal
 from amodal_service.progress import Advance
-from amodal_service.records import frame_record
+from amodal_service.records import Record, frame_record
 from amodal_service.sources import ClipSource
+from amodal_service.version import amodal_version
+
+
+class FinishedFrame(NamedTuple):
+    """The record of one frame and what to go on from.
+
+    Attributes:
+        record: of the frame.
+        overlap_pixels: pixels of it in more than one visible mask.
+        state: of the stream after the frame; ``None`` offline, where frames are not gone on from.
+    """
+
+    record: Record
+    overlap_pixels: int
+    state: StreamState | None
 
 
 def segment(
@@ -25,56 +46,94 @@ def segment(
     """
     if journal.checkpoint.is_finished:
         return
-    if mode == "causal":
-        arrays = _segment_causally(source, segmenter, journal, advance)
-    else:
-        arrays = _segment_offline(source, segmenter, journal, advance)
+    first, state = journal.checkpoint.frames, None
+    for frame in finished_frames(source, segmenter, mode, first=first, arrays=journal.arrays):
+        journal.append(frame.record, overlap_pixels=frame.overlap_pixels)
+        advance(1)
+        state = frame.state
+        if journal.is_full:
+            journal.save(state_arrays(segmenter, state))
     source.check_length(journal.checkpoint.frames)
-    journal.save(arrays, is_finished=True)
+    journal.save(state_arrays(segmenter, state), is_finished=True)
 
 
-def _segment_causally(
-    source: ClipSource, segmenter: AmodalSegmenter, journal: Journal, advance: Advance
-) -> dict[str, np.ndarray]:
-    if journal.arrays:
-        state = segmenter.load_state(journal.arrays)
-    else:
-        state = segmenter.start(source.video.frame_size)
-    for frame in source.clip.frames(first=journal.checkpoint.frames):
+def state_arrays(segmenter: AmodalSegmenter, state: StreamState | None) -> Arrays:
+    """Return a stream's state as plain arrays; none where there is no state."""
+    return segmenter.save_state(state) if state is not None else {}
+
+
+def finished_frames(
+    source: ClipSource,
+    segmenter: AmodalSegmenter,
+    mode: Mode,
+    *,
+    first: int = 0,
+    arrays: Arrays | None = None,
+) -> Iterator[FinishedFrame]:
+    """Yield the frames of a clip from number ``first`` on.
+
+    Args:
+        source: the clip and its visible masks.
+        segmenter: what completes them.
+        mode: ``causal`` or ``offline``; offline, earlier frames are worked out again and left out.
+        first: number of the first frame to yield.
+        arrays: the stream's state before that frame, from `state_arrays`; empty at the start.
+
+    Raises:
+        DatasetError: a damaged clip, a broken mask, or more frames than masks.
+    """
+    if mode == "causal":
+        return _causal_frames(source, segmenter, first, arrays or {})
+    return islice(_offline_frames(source, segmenter), first, None)
+
+
+def _causal_frames(
+    source: ClipSource, segmenter: AmodalSegmenter, first: int, arrays: Arrays
+) -> Iterator[FinishedFrame]:
+    size = source.video.frame_size
+    state = segmenter.load_state(arrays) if arrays else segmenter.start(size)
+    for frame in source.clip.frames(first=first):
         masks = source.masks(frame.index)
         result, state = segmenter.step(frame.image, masks, state)
         given = source.given(frame.index)
         record = frame_record(source.video, frame.index, frame.pts_s, result, given)
-        journal.append(record, overlap_pixels=overlapping_pixels(masks, source.video.frame_size))
-        advance(1)
-        if journal.is_full:
-            journal.save(segmenter.save_state(state))
-    return segmenter.save_state(state)
+        yield FinishedFrame(record, overlapping_pixels(masks, size), state)
 
 
-def _segment_offline(
-    source: ClipSource, segmenter: AmodalSegmenter, journal: Journal, advance: Advance
-) -> dict[str, np.ndarray]:
+def _offline_frames(source: ClipSource, segmenter: AmodalSegmenter) -> Iterator[FinishedFrame]:
     """Segment in both directions; frames are read ahead of their results, so times are kept."""
-    ahead: list[tuple[float, int]] = []
+    ahead: dict[int, tuple[float, int]] = {}
+    size = source.video.frame_size
 
     def visible_frames() -> Iterator[Mapping[int, BoxedMask]]:
         for frame in source.clip.frames():
             masks = source.masks(frame.index)
-            overlap = overlapping_pixels(masks, source.video.frame_size)
-            ahead.append((frame.pts_s, overlap))
+            ahead[frame.index] = (frame.pts_s, overlapping_pixels(masks, size))
             yield masks
 
-    size = source.video.frame_size
     results = segment_clip(segmenter, visible_frames(), size, mode="offline")
     for index, result in enumerate(results):
-        pts_s, overlap = ahead[index]
+        pts_s, overlap = ahead.pop(index)
         record = frame_record(source.video, index, pts_s, result, source.given(index))
-        journal.append(record, overlap_pixels=overlap)
-        advance(1)
-        if journal.is_full:
-            journal.save({})
-    return {}
+        yield FinishedFrame(record, overlap, None)
+
+
+def results_fingerprint(
+    source: ClipSource, mode: Mode, segmenter: AmodalSegmenter, files: Sequence[object] = ()
+) -> str:
+    """Return a digest of everything the results of a clip depend on.
+
+    Args:
+        source: the clip's entry and its visible masks.
+        mode: of the segmenter.
+        segmenter: its model, its settings and what it runs on.
+        files: what tells the clip's files from others, where they may change.
+    """
+    how = [amodal_version(), mode, segmenter.engine.info, repr(segmenter.config)]
+    digest = hashlib.sha256(json.dumps([how, list(files), asdict(source.video)]).encode())
+    for track in source.tracklets:
+        digest.update(json.dumps([track.track_id, track.segmentations]).encode())
+    return digest.hexdigest()
 
 
 def overlapping_pixels(masks: Mapping[int, BoxedMask], frame_size: tuple[int, int]) -> int:
