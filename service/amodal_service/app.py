@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
+from amodal_service.openapi import document
 from amodal_service.problems import add_error_handlers
 from amodal_service.request_context import RequestContext
-from amodal_service.routes import health
+from amodal_service.routes import health, job_results, jobs, models, segment
 from amodal_service.services import open_services
 from amodal_service.settings import Settings
 from amodal_service.version import amodal_version
+
+SEGMENT_SLOTS = 2
+"""Short clips that are worked on at the same time."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -20,9 +26,13 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with open_services(settings) as services:
-            app.state.services = services
+        opened = open_services(settings, with_worker=settings.embedded_worker)
+        app.state.services = await run_sync(opened.__enter__)
+        app.state.segment_slots = CapacityLimiter(SEGMENT_SLOTS)
+        try:
             yield
+        finally:
+            await run_sync(opened.__exit__, None, None, None)
 
     app = FastAPI(
         title="amodal",
@@ -34,5 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     add_error_handlers(app)
     app.add_middleware(RequestContext)
-    app.include_router(health.router)
+    for module in (segment, jobs, job_results, models, health):
+        app.include_router(module.router)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way
     return app

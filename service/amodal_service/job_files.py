@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from amodal_model.errors import AmodalError
 from amodal_service.jobs import Job
 from amodal_service.storage import Storage
 
@@ -64,3 +65,13 @@ def stage_inputs(storage: Storage, job: Job, scratch: Path) -> Iterator[InputFil
         folder.mkdir()
         (folder / name).symlink_to(stored)
         yield InputFiles(folder / name, visible)
+
+
+@contextmanager
+def hiding_folder(folder: Path) -> Iterator[None]:
+    """Take the paths of a scratch folder out of the errors of the block."""
+    try:
+        yield
+    except AmodalError as error:
+        message = str(error).replace(f"{folder}/input/", "").replace(f"{folder}/", "")
+        raise type(error)(message) from error

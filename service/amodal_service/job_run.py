@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import TracebackType
 from typing import Any
 
 from amodal_model.clip import Mode
@@ -23,9 +24,10 @@ from amodal_model.engine import Engine, EngineInfo
 from amodal_model.errors import LimitError
 from amodal_model.memory import MemoryState, StepInputs, StepOutputs
 from amodal_model.stream import AmodalSegmenter
+from amodal_model.video import open_clip
 from amodal_service import jobs
 from amodal_service.database import Database
-from amodal_service.job_files import stage_inputs
+from amodal_service.job_files import hiding_folder, stage_inputs
 from amodal_service.job_results import publish_results
 from amodal_service.jobs import Chunk, Job, Superseded
 from amodal_service.journal import Arrays, Checkpoint, read_checkpoint, write_checkpoint
@@ -38,7 +40,7 @@ from amodal_service.segmentation import (
     state_arrays,
 )
 from amodal_service.settings import Settings
-from amodal_service.sources import Sources, find_sources
+from amodal_service.sources import OpenClip, Sources, find_sources
 from amodal_service.storage import Storage
 
 
@@ -90,6 +92,7 @@ class Workplace:
     database: Database
     storage: Storage
     segmenter: AmodalSegmenter
+    open_clip: OpenClip = open_clip
 
 
 class JobRun:
@@ -108,23 +111,29 @@ class JobRun:
 
     def __enter__(self) -> JobRun:
         """Fetch the input files and find where to go on."""
-        try:
-            self._open()
-        except BaseException:
-            self._opened.close()
-            raise
+        with ExitStack() as stack:
+            self._open(stack)
+            self._opened = stack.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Remove the scratch folder."""
-        self._opened.close()
+        self._opened.__exit__(kind, error, trace)
 
-    def _open(self) -> None:
+    def _open(self, stack: ExitStack) -> None:
         job, place = self._job, self._place
-        folder = self._opened.enter_context(TemporaryDirectory(prefix="amodal-job-"))
+        folder = stack.enter_context(TemporaryDirectory(prefix="amodal-job-"))
         self.scratch = Path(folder)
-        staged = self._opened.enter_context(stage_inputs(place.storage, job, self.scratch))
-        self._sources = find_sources(staged.video, staged.visible, lambda line: None)
+        stack.enter_context(hiding_folder(self.scratch))
+        staged = stack.enter_context(stage_inputs(place.storage, job, self.scratch))
+        self._sources = find_sources(
+            staged.video, staged.visible, lambda line: None, place.open_clip
+        )
         self._check_limits(self._sources)
         source = self._sources.clips[0]
         self._fingerprint = results_fingerprint(source, self._mode, place.segmenter)

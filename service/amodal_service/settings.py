@@ -7,11 +7,14 @@ Nothing needs to be set: SQLite and a data folder serve one machine. ``AMODAL_DA
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from amodal_model.errors import InputError
 
 
 def _data_home() -> Path:
@@ -98,3 +101,17 @@ class Settings(BaseSettings):
     def storage(self) -> str:
         """The URL of the stored files."""
         return self.storage_url or (self.data.expanduser().resolve() / "files").as_uri()
+
+
+def settings_from(given: Mapping[str, Any]) -> Settings:
+    """Return the settings of the environment, with what a command line gave before them.
+
+    Raises:
+        InputError: a value that does not fit; names the setting.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part).upper() for part in first["loc"])
+        raise InputError(f"AMODAL_{name}: {first['msg']}, got {first['input']!r}") from None

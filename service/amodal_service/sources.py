@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from amodal_model.errors import DatasetError, InputError
 from amodal_model.masks import BoxedMask, Rle
@@ -13,6 +14,13 @@ from amodal_model.video import DEFAULT_FPS, Clip, image_files, open_clip
 from amodal_model.youtube_vis import MaskFile, Tracklet, VideoEntry, read_mask_file
 
 Notify = Callable[[str], None]
+
+
+class OpenClip(Protocol):
+    """Opens a clip: `amodal_model.video.open_clip`, or one that decodes elsewhere."""
+
+    def __call__(self, path: Path, *, folder_fps: float = DEFAULT_FPS) -> Clip:
+        """Return the clip of a video file or a folder of frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +85,16 @@ class Sources:
     is_dataset: bool
 
 
-def find_sources(video: Path, visible: Path | None, notify: Notify) -> Sources:
+def find_sources(
+    video: Path, visible: Path | None, notify: Notify, open_clip: OpenClip = open_clip
+) -> Sources:
     """Return the clips of VIDEO (a file, a folder of frames, a dataset) with their masks.
 
     Args:
         video: what to annotate.
         visible: the file of visible masks; a dataset has its own.
         notify: told, in one line, what is left out or assumed.
+        open_clip: what decodes.
 
     Raises:
         InputError: missing, unreadable, or masks that do not belong to the clip.
@@ -96,16 +107,18 @@ def find_sources(video: Path, visible: Path | None, notify: Notify) -> Sources:
         raise InputError(f"{video}: no visible masks given; name their file with --visible")
     masks = read_mask_file(visible)
     if is_dataset:
-        clips = _dataset_clips(video, masks, notify)
+        clips = _dataset_clips(video, masks, notify, open_clip)
     else:
         entry = _entry_of(video, masks, notify)
-        clips = (_source(video.stem, video, entry, masks),)
+        clips = (_source(video.stem, video, entry, masks, open_clip),)
     if not clips:
         raise DatasetError(f"{visible}: its 'videos' list is empty")
     return Sources(clips, masks, is_dataset)
 
 
-def _dataset_clips(dataset: Path, masks: MaskFile, notify: Notify) -> tuple[ClipSource, ...]:
+def _dataset_clips(
+    dataset: Path, masks: MaskFile, notify: Notify, open_clip: OpenClip
+) -> tuple[ClipSource, ...]:
     folder = dataset / "videos"
     known = {entry.file_name for entry in masks.videos}
     missing = sorted(name for name in known if not (folder / name).exists())
@@ -116,7 +129,7 @@ def _dataset_clips(dataset: Path, masks: MaskFile, notify: Notify) -> tuple[Clip
         notify(f"{folder}: {len(extra)} videos without visible masks left out, first {extra[0]!r}")
     names = _folder_names([entry.file_name for entry in masks.videos])
     return tuple(
-        _source(name, folder / entry.file_name, entry, masks)
+        _source(name, folder / entry.file_name, entry, masks, open_clip)
         for name, entry in zip(names, masks.videos, strict=True)
     )
 
@@ -141,7 +154,9 @@ def _entry_of(video: Path, masks: MaskFile, notify: Notify) -> VideoEntry:
     return entry or masks.video_named(video.name)
 
 
-def _source(name: str, path: Path, entry: VideoEntry, masks: MaskFile) -> ClipSource:
+def _source(
+    name: str, path: Path, entry: VideoEntry, masks: MaskFile, open_clip: OpenClip
+) -> ClipSource:
     clip = open_clip(path, folder_fps=entry.fps or DEFAULT_FPS)
     if clip.frame_size != entry.frame_size:
         height, width = clip.frame_size

@@ -104,6 +104,15 @@ class Storage:
                 for meta in batch:
                     yield StoredFile(meta["path"], meta["size"], meta["last_modified"].timestamp())
 
+    def copy(self, source: str, target: str) -> None:
+        """Store a file under another key as well.
+
+        Raises:
+            MissingItemError: no such key.
+        """
+        with _store_errors(source):
+            obstore.copy(self._store, source, target)
+
     def delete(self, key: str) -> None:
         """Remove a file; that it is not there is no error."""
         try:

@@ -1,0 +1,33 @@
+"""``amodal worker``: runs jobs of a database that servers and other workers share."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from amodal_service.logs import set_up_logs
+from amodal_service.services import open_services
+from amodal_service.settings import settings_from
+
+
+def worker(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of database and files [~/.local/share/amodal].")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="'shipped', or a folder.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Jobs to run at the same time [1].")
+    ] = None,
+) -> None:
+    """Run jobs until told to stop; running ones are then left to other workers."""
+    settings = settings_from({"data": data, "model": model, "worker_jobs": jobs})
+    set_up_logs(settings)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with open_services(settings, with_worker=True):
+        stop.wait()
