@@ -9,6 +9,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
+from amodal_service.body_meter import BodyMeter
 from amodal_service.openapi import document
 from amodal_service.problems import add_error_handlers
 from amodal_service.request_context import RequestContext
@@ -43,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     add_error_handlers(app)
+    app.add_middleware(BodyMeter)
     app.add_middleware(RequestContext)
     for module in (segment, jobs, job_results, models, health):
         app.include_router(module.router)

@@ -24,6 +24,7 @@ _HELP = {
     "shapes": "Collect silhouettes of vector art into a library to train on.",
     "silhouettes": "Write clips of moving silhouettes, with their visible masks.",
     "mine": "Mine visible masks from raw video.",
+    "keys": "Make, list, replace and withdraw API keys.",
     "serve": "Serve clips and jobs over REST.",
     "worker": "Run jobs of a server's database, beside it or elsewhere.",
     "results": "Write docs/results.md from recorded runs (make results).",
@@ -47,11 +48,17 @@ def add_extra_commands(app: typer.Typer) -> None:
 
 def _deferred(entry: EntryPoint) -> Callable[[typer.Context], None]:
     def run(ctx: typer.Context) -> None:
-        own = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        own.command()(load_command(entry))
+        command = load_command(entry)
+        own = command if isinstance(command, typer.Typer) else _single(command)
         own(args=ctx.args, prog_name=f"amodal {entry.name}")
 
     return run
+
+
+def _single(command: Callable[..., object]) -> typer.Typer:
+    own = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    own.command()(command)
+    return own
 
 
 def load_command(entry: EntryPoint) -> Callable[..., object]:

@@ -20,6 +20,8 @@ from amodal_service.access import Caller
 from amodal_service.job_files import clean_name, video_key, visible_key
 from amodal_service.jobs import Job, NewJob, new_job_id
 from amodal_service.multipart import Counted, Part, read_parts, read_small
+from amodal_service.policies import Allowance
+from amodal_service.rate_limits import check_jobs
 from amodal_service.request_bodies import JSON, decode_body, validate
 from amodal_service.schemas import FileSource, JobOptions, JobRequest
 from amodal_service.services import Services
@@ -49,7 +51,7 @@ async def make_job_of_files(
         content["video_name"] = clean_name(options.video_name or name)
         digest = _digest({**content, **digests})
         new = NewJob(job_id, caller.owner, content, digest, options.priority, idempotency_key)
-        made = await run_sync(insert, services, new)
+        made = await run_sync(insert, services, new, caller.allowance)
     except BaseException:
         await run_sync(services.storage.delete_below, f"jobs/{job_id}")
         raise
@@ -117,24 +119,26 @@ def make_job_of_sources(
             services.storage.copy(f"imports/{source.key}", target)
         else:
             raise InputError("files by url or upload_id are not available yet; give a key")
-    return insert(services, new)
+    return insert(services, new, caller.allowance)
 
 
 def _name_of(source: FileSource) -> str | None:
     return source.key or (source.url.path if source.url else None)
 
 
-def insert(services: Services, new: NewJob) -> Made:
+def insert(services: Services, new: NewJob, allowance: Allowance) -> Made:
     """Make a job and its queue entry; where its idempotency key is known, find that job.
 
     Raises:
         ConflictError: the key was used for something else.
+        QuotaError: its owner has as many jobs as it may.
     """
     known = _find_known(services, new)
     if known is not None:
         return known
     try:
         with services.database.write() as connection:
+            check_jobs(connection, new.owner, allowance)
             jobs.insert_job(connection, new)
             services.queue.add(connection, new.id, 1, owner=new.owner, priority=new.priority)
             return Made(jobs.find_job(connection, new.id), is_new=True)

@@ -13,6 +13,8 @@ import amodal_model
 from amodal_service.database import Database, open_database
 from amodal_service.job_queue import JobQueue, open_job_queue
 from amodal_service.job_run import Workplace
+from amodal_service.policies import Policies
+from amodal_service.rate_limits import RequestRate
 from amodal_service.settings import Settings
 from amodal_service.storage import Storage, open_storage
 from amodal_service.worker import Worker
@@ -25,6 +27,8 @@ class Services:
     place: Workplace
     queue: JobQueue
     worker: Worker | None
+    policies: Policies
+    rate: RequestRate
 
     @property
     def settings(self) -> Settings:
@@ -61,7 +65,7 @@ def open_services(settings: Settings, *, with_worker: bool) -> Iterator[Services
         if worker is not None:
             worker.start()
             stack.callback(worker.stop)
-        yield Services(place, queue, worker)
+        yield Services(place, queue, worker, Policies(), RequestRate())
 
 
 def services_of(request: Request) -> Services:

@@ -9,6 +9,7 @@ from alembic.migration import MigrationContext
 
 from amodal_model.errors import InputError
 from amodal_service.database import METADATA, Database, migrate, open_database
+from amodal_service.ingest_tables import usage
 from amodal_service.job_tables import workers
 
 
@@ -28,6 +29,7 @@ def _count(database: Database) -> int:
 
 
 def test_migrations_make_the_tables_of_the_code(database: Database) -> None:
+    assert {usage.name, workers.name} <= set(METADATA.tables)
     with database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
 

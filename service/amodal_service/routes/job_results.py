@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Header, HTTPException, Path
+from fastapi import APIRouter, Depends, Header, HTTPException, Path
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -38,15 +38,20 @@ class Span(NamedTuple):
     is_part: bool
 
 
+def check_own(job_id: JobId, services: ServicesDep, caller: Reader) -> None:
+    """Raise MissingItemError where the job is not the caller's, before an answer has begun."""
+    find_own(services, caller, job_id)
+
+
 @router.get(
     "/events",
+    dependencies=[Depends(check_own)],
     response_class=EventSourceResponse,
     responses=problem_responses(401, 403, 404, 422),
 )
 async def job_events(
     job_id: JobId,
     services: ServicesDep,
-    caller: Reader,
     last_event_id: Annotated[
         str | None, Header(description="Id of the last event seen; those after it follow.")
     ] = None,
@@ -57,7 +62,6 @@ async def job_events(
     The stream ends when the job has ended and everything is told.
     """
     last_id = int(last_event_id) if last_event_id and last_event_id.isdecimal() else 0
-    await run_sync(find_own, services, caller, job_id)
     quiet_s = 0.0
     while True:
         found, is_active = await run_sync(_news, services, job_id, last_id)
