@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 
 from amodal_model.errors import AccessError, LimitError, UnknownCallerError
-from amodal_service.api_keys import find_key
+from amodal_service.api_keys import SCOPES, Scope, find_key
 from amodal_service.policies import UNLIMITED, Allowance
 from amodal_service.rate_limits import check_usage
 from amodal_service.services import Services, ServicesDep
 
-Scope = Literal["read", "write", "admin"]
-SCOPES: frozenset[str] = frozenset(("read", "write", "admin"))
 _HANDED_ON = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 

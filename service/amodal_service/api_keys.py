@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from secrets import token_hex, token_urlsafe
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -21,6 +21,8 @@ from sqlalchemy.engine import Connection
 from amodal_model.errors import InputError, MissingItemError, UnknownCallerError
 from amodal_service.ingest_tables import api_keys
 
+Scope = Literal["read", "write", "admin"]
+SCOPES: frozenset[str] = frozenset(("read", "write", "admin"))
 PREFIX = "amodal"
 MAX_NAME = 128
 _TOKEN = re.compile(rf"{PREFIX}_([0-9a-f]{{16}})_([\w-]{{43}})")

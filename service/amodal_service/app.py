@@ -10,8 +10,8 @@ from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
 from amodal_service.body_meter import BodyMeter
+from amodal_service.error_handlers import add_error_handlers
 from amodal_service.openapi import document
-from amodal_service.problems import add_error_handlers
 from amodal_service.request_context import RequestContext
 from amodal_service.routes import health, job_results, jobs, models, segment
 from amodal_service.services import open_services
@@ -27,7 +27,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        opened = open_services(settings, with_worker=settings.embedded_worker)
+        opened = open_services(settings)
         app.state.services = await run_sync(opened.__enter__)
         app.state.segment_slots = CapacityLimiter(SEGMENT_SLOTS)
         try:

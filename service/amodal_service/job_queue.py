@@ -6,6 +6,9 @@ transaction that makes it: there is no moment at which one of the two is lost.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from dbos import DBOS, DBOSClient, EnqueueOptions
 from sqlalchemy.engine import Connection
 
@@ -79,16 +82,17 @@ class JobQueue:
         )
         return [each.workflow_id for each in pending]
 
-    def close(self) -> None:
-        """Close its connections."""
-        self._client.destroy()
 
-
-def open_job_queue(database: Database) -> JobQueue:
-    """Return the queue in a database; its tables are made where they are missing."""
+@contextmanager
+def open_job_queue(database: Database) -> Iterator[JobQueue]:
+    """Yield the queue in a database; its tables are made where they are missing."""
     url = queue_url(database)
     DBOS.migrate(url)
-    return JobQueue(DBOSClient(system_database_url=url, application_name=APP_NAME))
+    client = DBOSClient(system_database_url=url, application_name=APP_NAME)
+    try:
+        yield JobQueue(client)
+    finally:
+        client.destroy()
 
 
 def queue_url(database: Database) -> str:

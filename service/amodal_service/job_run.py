@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,9 +23,7 @@ from amodal_model.engine import Engine, EngineInfo
 from amodal_model.errors import LimitError
 from amodal_model.memory import MemoryState, StepInputs, StepOutputs
 from amodal_model.stream import AmodalSegmenter
-from amodal_model.video import open_clip
 from amodal_service import jobs
-from amodal_service.database import Database
 from amodal_service.job_files import hiding_folder, stage_inputs
 from amodal_service.job_results import publish_results
 from amodal_service.jobs import Chunk, Job, Superseded
@@ -39,9 +36,8 @@ from amodal_service.segmentation import (
     results_fingerprint,
     state_arrays,
 )
-from amodal_service.settings import Settings
-from amodal_service.sources import OpenClip, Sources, find_sources
-from amodal_service.storage import Storage
+from amodal_service.sources import Sources, find_sources
+from amodal_service.workplace import Workplace
 
 
 class StopSignal:
@@ -82,17 +78,6 @@ class StoppableEngine:
     def to_host(self, memory: MemoryState[Any]) -> MemoryState[Any]:
         """Return the memory as numpy arrays."""
         return self._engine.to_host(memory)
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """What executions of one process share."""
-
-    settings: Settings
-    database: Database
-    storage: Storage
-    segmenter: AmodalSegmenter
-    open_clip: OpenClip = open_clip
 
 
 class JobRun:

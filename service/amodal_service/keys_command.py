@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from amodal_model.errors import InputError
-from amodal_service.access import SCOPES
-from amodal_service.api_keys import NewKey, create_key, list_keys, revoke_key, rotate_key
+from amodal_service.api_keys import SCOPES, NewKey, create_key, list_keys, revoke_key, rotate_key
 from amodal_service.database import open_database
 from amodal_service.settings import Settings
 

@@ -7,23 +7,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any, NamedTuple
 
-import structlog
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
-
 from amodal_model import errors
-from amodal_model.errors import AmodalError, QuotaError
-
-MEDIA_TYPE = "application/problem+json"
-
-_log = structlog.get_logger()
 
 
 class Kind(NamedTuple):
@@ -66,67 +52,14 @@ def problem_of(error: BaseException) -> dict[str, Any]:
     """Return the problem of an error; what is internal is told to the log alone."""
     kind = kind_of(error)
     detail = str(error) if kind is not INTERNAL else "an unforeseen error; the log has it"
-    return _problem(kind, detail)
+    return problem(kind, detail)
 
 
-def _problem(kind: Kind, detail: str) -> dict[str, Any]:
+def problem(kind: Kind, detail: str) -> dict[str, Any]:
+    """Return a problem of a kind."""
     return {
         "type": f"urn:amodal:problem:{kind.slug}",
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
     }
-
-
-def add_error_handlers(app: FastAPI) -> None:
-    """Make the app answer every error in the one shape."""
-    app.add_exception_handler(AmodalError, _on_own_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(Exception, _on_unforeseen_error)
-
-
-def problem_response(
-    request: Request, problem: dict[str, Any], headers: Mapping[str, str] | None = None
-) -> JSONResponse:
-    """Return a problem as a response, with the path and the id of the request."""
-    content = {**problem, "instance": request.url.path}
-    request_id = getattr(request.state, "request_id", None)
-    if request_id:
-        content["request_id"] = request_id
-    return JSONResponse(content, problem["status"], headers, media_type=MEDIA_TYPE)
-
-
-def _on_own_error(request: Request, error: Exception) -> JSONResponse:
-    headers = {}
-    if isinstance(error, QuotaError):
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
-    if isinstance(error, errors.UnknownCallerError):
-        headers["WWW-Authenticate"] = "Bearer"
-    problem = problem_of(error)
-    if problem["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.error("request_failed", problem=problem["type"], error=str(error), exc_info=error)
-    return problem_response(request, problem, headers)
-
-
-def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101  registered for it alone
-    found = [
-        {"at": "/".join(str(part) for part in each["loc"]), "message": each["msg"]}
-        for each in error.errors()[:20]
-    ]
-    detail = "; ".join(f"{each['at']}: {each['message']}" for each in found[:3])
-    problem = _problem(KINDS[errors.InputError], detail) | {"errors": found}
-    return problem_response(request, problem)
-
-
-def _on_http_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101  registered for it alone
-    status = HTTPStatus(error.status_code)
-    kind = Kind(status.phrase.lower().replace(" ", "-"), status.value, status.phrase)
-    return problem_response(request, _problem(kind, str(error.detail)), error.headers)
-
-
-def _on_unforeseen_error(request: Request, error: Exception) -> JSONResponse:
-    _log.error("request_crashed", path=request.url.path, exc_info=error)
-    return problem_response(request, problem_of(error))

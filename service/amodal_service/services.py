@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-import amodal_model
-from amodal_service.database import Database, open_database
+from amodal_service.database import Database
 from amodal_service.job_queue import JobQueue, open_job_queue
-from amodal_service.job_run import Workplace
 from amodal_service.policies import Policies
 from amodal_service.rate_limits import RequestRate
 from amodal_service.settings import Settings
-from amodal_service.storage import Storage, open_storage
-from amodal_service.worker import Worker
+from amodal_service.storage import Storage
+from amodal_service.worker import running_worker
+from amodal_service.workplace import Workplace, open_workplace
 
 
 @dataclass(frozen=True)
@@ -26,14 +25,17 @@ class Services:
 
     place: Workplace
     queue: JobQueue
-    worker: Worker | None
-    policies: Policies
-    rate: RequestRate
+    rate: RequestRate = field(default_factory=RequestRate)
 
     @property
     def settings(self) -> Settings:
         """Of the service."""
         return self.place.settings
+
+    @property
+    def policies(self) -> Policies:
+        """What callers may use, and what is kept."""
+        return self.place.policies
 
     @property
     def database(self) -> Database:
@@ -47,25 +49,19 @@ class Services:
 
 
 @contextmanager
-def open_services(settings: Settings, *, with_worker: bool) -> Iterator[Services]:
-    """Open database, storage, queue and model, and run jobs where that is wanted.
+def open_services(settings: Settings) -> Iterator[Services]:
+    """Open the workplace and the queue, and run jobs where the settings say so.
 
     Raises:
         InputError: a URL in the settings that names no database or store.
         ModelError: no such model, or it does not run where it must.
     """
-    with ExitStack() as stack:
-        segmenter = amodal_model.load(settings.model, require_gpu=settings.require_gpu)
-        database = open_database(settings.database)
-        stack.callback(database.close)
-        queue = open_job_queue(database)
-        stack.callback(queue.close)
-        place = Workplace(settings, database, open_storage(settings.storage), segmenter)
-        worker = Worker(place, queue) if with_worker else None
-        if worker is not None:
-            worker.start()
-            stack.callback(worker.stop)
-        yield Services(place, queue, worker, Policies(), RequestRate())
+    with open_workplace(settings) as place, open_job_queue(place.database) as queue:
+        if not settings.embedded_worker:
+            yield Services(place, queue)
+            return
+        with running_worker(place, queue):
+            yield Services(place, queue)
 
 
 def services_of(request: Request) -> Services:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -30,11 +32,12 @@ from amodal_service.job_queue import (
     queue_url,
     workflow_id,
 )
-from amodal_service.job_run import JobRun, StopSignal, Workplace
+from amodal_service.job_run import JobRun, StopSignal
 from amodal_service.jobs import Job, Superseded
 from amodal_service.live_workers import WorkerName, bury_dead, new_worker_name, show_life, sign_off
 from amodal_service.metrics import JOBS_ENDED, QUEUE_SECONDS
 from amodal_service.problems import problem_of
+from amodal_service.workplace import Workplace
 
 _log = structlog.get_logger()
 
@@ -213,3 +216,14 @@ class Worker:
         lost = idle & self._orphans  # twice in a row: it is not just about to start
         self._orphans = idle - lost
         self._queue.release(sorted(lost))
+
+
+@contextmanager
+def running_worker(place: Workplace, queue: JobQueue) -> Iterator[Worker]:
+    """Run jobs for as long as the block lasts."""
+    worker = Worker(place, queue)
+    worker.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()

@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
+from amodal_service.job_queue import open_job_queue
 from amodal_service.logs import set_up_logs
-from amodal_service.services import open_services
 from amodal_service.settings import settings_from
+from amodal_service.worker import running_worker
+from amodal_service.workplace import open_workplace
 
 
 def worker(
@@ -29,5 +31,9 @@ def worker(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with open_services(settings, with_worker=True):
+    with (
+        open_workplace(settings) as place,
+        open_job_queue(place.database) as queue,
+        running_worker(place, queue),
+    ):
         stop.wait()
