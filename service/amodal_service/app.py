@@ -13,9 +13,10 @@ from amodal_service.body_meter import BodyMeter
 from amodal_service.error_handlers import add_error_handlers
 from amodal_service.openapi import document
 from amodal_service.request_context import RequestContext
-from amodal_service.routes import health, job_results, jobs, models, segment
+from amodal_service.routes import health, job_results, jobs, models, segment, uploads
 from amodal_service.services import open_services
 from amodal_service.settings import Settings
+from amodal_service.tus_headers import TusHeaders
 from amodal_service.version import amodal_version
 
 SEGMENT_SLOTS = 2
@@ -45,8 +46,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     add_error_handlers(app)
     app.add_middleware(BodyMeter)
+    app.add_middleware(TusHeaders)
     app.add_middleware(RequestContext)
-    for module in (segment, jobs, job_results, models, health):
+    for module in (segment, jobs, job_results, uploads, models, health):
         app.include_router(module.router)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way
     return app

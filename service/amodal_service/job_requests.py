@@ -18,12 +18,13 @@ from amodal_model.errors import ConflictError, InputError
 from amodal_service import jobs
 from amodal_service.access import Caller
 from amodal_service.job_files import clean_name, video_key, visible_key
+from amodal_service.job_sources import name_of, take_source
 from amodal_service.jobs import Job, NewJob, new_job_id
 from amodal_service.multipart import Counted, Part, read_parts, read_small
 from amodal_service.policies import Allowance
 from amodal_service.rate_limits import check_jobs
 from amodal_service.request_bodies import JSON, decode_body, validate
-from amodal_service.schemas import FileSource, JobOptions, JobRequest
+from amodal_service.schemas import JobOptions, JobRequest
 from amodal_service.services import Services
 
 
@@ -44,6 +45,8 @@ async def make_job_of_files(
         LimitError: a part is too large.
         ConflictError: the idempotency key was used for something else.
     """
+    length = request.headers.get("content-length", "")
+    await run_sync(services.room.check, int(length) if length.isdecimal() else 0)
     job_id = new_job_id()
     try:
         options, name, digests = await _store_parts(request, services, job_id)
@@ -105,25 +108,23 @@ def make_job_of_sources(
         ConflictError: the idempotency key was used for something else.
     """
     content = wanted.model_dump(mode="json", exclude_none=True)
-    content["video_name"] = clean_name(wanted.video_name or _name_of(wanted.video))
+    name = wanted.video_name or name_of(services, caller, wanted.video)
+    content["video_name"] = clean_name(name)
     digest = _digest(content)
     new = NewJob(new_job_id(), caller.owner, content, digest, wanted.priority, idempotency_key)
     known = _find_known(services, new)
     if known is not None:
         return known
-    for source, target in (
-        (wanted.video, video_key(new.id)),
-        (wanted.visible, visible_key(new.id)),
-    ):
-        if source.key is not None:
-            services.storage.copy(f"imports/{source.key}", target)
-        else:
-            raise InputError("files by url or upload_id are not available yet; give a key")
-    return insert(services, new, caller.allowance)
-
-
-def _name_of(source: FileSource) -> str | None:
-    return source.key or (source.url.path if source.url else None)
+    try:
+        take_source(services, caller, wanted.video, video_key(new.id))
+        take_source(services, caller, wanted.visible, visible_key(new.id))
+        made = insert(services, new, caller.allowance)
+    except BaseException:
+        services.storage.delete_below(f"jobs/{new.id}")
+        raise
+    if not made.is_new:
+        services.storage.delete_below(f"jobs/{new.id}")
+    return made
 
 
 def insert(services: Services, new: NewJob, allowance: Allowance) -> Made:

@@ -24,11 +24,13 @@ from amodal_model.errors import LimitError
 from amodal_model.memory import MemoryState, StepInputs, StepOutputs
 from amodal_model.stream import AmodalSegmenter
 from amodal_service import jobs
+from amodal_service.input_fetch import fetch_inputs
 from amodal_service.job_files import hiding_folder, stage_inputs
 from amodal_service.job_results import publish_results
 from amodal_service.jobs import Chunk, Job, Superseded
 from amodal_service.journal import Arrays, Checkpoint, read_checkpoint, write_checkpoint
 from amodal_service.metrics import JOB_FRAMES
+from amodal_service.rate_limits import charge
 from amodal_service.records import compact_json
 from amodal_service.segmentation import (
     FinishedFrame,
@@ -115,6 +117,7 @@ class JobRun:
         folder = stack.enter_context(TemporaryDirectory(prefix="amodal-job-"))
         self.scratch = Path(folder)
         stack.enter_context(hiding_folder(self.scratch))
+        fetch_inputs(place, job, self.scratch, self._stop.check)
         staged = stack.enter_context(stage_inputs(place.storage, job, self.scratch))
         self._sources = find_sources(
             staged.video, staged.visible, lambda line: None, place.open_clip
@@ -123,6 +126,10 @@ class JobRun:
         source = self._sources.clips[0]
         self._fingerprint = results_fingerprint(source, self._mode, place.segmenter)
         with place.database.write() as connection:
+            if job.frames_total is None:  # its first start
+                charge(
+                    connection, job.owner, "video_seconds", source.video.length / source.clip.fps
+                )
             jobs.set_total(connection, job, source.video.length)
             self._chunks = jobs.chunks_of(connection, job.id)
         self._arrays = self._resume()
@@ -211,6 +218,7 @@ class JobRun:
         state = io.BytesIO()
         arrays = state_arrays(self._segmenter, frames[-1].state)
         write_checkpoint(state, Checkpoint(self._fingerprint, done), arrays)
+        place.room.check(len(records) + len(state.getvalue()))
         place.storage.put(chunk.key, records)
         place.storage.put(state_key, state.getvalue())
         try:

@@ -23,6 +23,7 @@ from sqlalchemy.engine import Connection
 
 from amodal_model.errors import ConflictError, MissingItemError
 from amodal_service.job_tables import job_artifacts, job_chunks, job_events, jobs
+from amodal_service.webhook_outbox import add_message
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ACTIVE: frozenset[str] = frozenset(("queued", "running"))
@@ -310,6 +311,7 @@ def succeed(connection: Connection, job: Job, artifacts: Sequence[Artifact]) -> 
     for artifact in artifacts:
         connection.execute(job_artifacts.insert().values(job_id=job.id, **artifact._asdict()))
     add_event(connection, job.id, "succeeded", {"artifacts": [each.name for each in artifacts]})
+    add_message(connection, job.id, job.runs, "succeeded", job.request.get("webhook"))
 
 
 def fail(connection: Connection, job: Job, problem: Mapping[str, Any]) -> None:
@@ -320,6 +322,7 @@ def fail(connection: Connection, job: Job, problem: Mapping[str, Any]) -> None:
     """
     _end(connection, job, "failed", {"error": dict(problem)})
     add_event(connection, job.id, "failed", {"error": dict(problem)})
+    add_message(connection, job.id, job.runs, "failed", job.request.get("webhook"))
 
 
 def cancel(connection: Connection, job: Job) -> None:
@@ -331,6 +334,7 @@ def cancel(connection: Connection, job: Job) -> None:
     )
     if changed.rowcount:
         add_event(connection, job.id, "cancelled", {})
+        add_message(connection, job.id, job.runs, "cancelled", job.request.get("webhook"))
 
 
 def retry(connection: Connection, job: Job) -> int:

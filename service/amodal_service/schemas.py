@@ -197,6 +197,13 @@ class Webhook(Wire):
     """Where to tell that a job has ended."""
 
     url: HttpUrl = Field(examples=["https://robot.example/hooks/amodal"])
+    secret: str = Field(
+        min_length=38,
+        max_length=96,
+        pattern=r"^whsec_[A-Za-z0-9+/]+={0,2}$",
+        description="whsec_ and 24 to 64 random bytes in base64: messages are signed with it.",
+        examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+    )
 
 
 class FileSource(Wire):
@@ -304,6 +311,16 @@ class JobList(Wire):
     next_before: JobId | None = Field(
         description="Give it as `before` for the next page; null on the last."
     )
+
+
+class UploadState(Wire):
+    """A resumable upload and how far it is."""
+
+    id: str = Field(examples=["0123456789abcdef0123456789abcdef"])
+    name: str = Field(description="`filename` of its metadata.", examples=["street.mp4"])
+    size_bytes: int = Field(ge=0)
+    offset: int = Field(ge=0, description="Bytes that are here.")
+    expires_s: float = Field(description="Seconds since the epoch.")
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -13,6 +13,8 @@ from amodal_service.database import Database
 from amodal_service.job_queue import JobQueue, open_job_queue
 from amodal_service.policies import Policies
 from amodal_service.rate_limits import RequestRate
+from amodal_service.retention import Housekeeping
+from amodal_service.room import Room
 from amodal_service.settings import Settings
 from amodal_service.storage import Storage
 from amodal_service.worker import running_worker
@@ -38,6 +40,11 @@ class Services:
         return self.place.policies
 
     @property
+    def room(self) -> Room:
+        """Grants room for new files."""
+        return self.place.room
+
+    @property
     def database(self) -> Database:
         """Of jobs."""
         return self.place.database
@@ -56,7 +63,11 @@ def open_services(settings: Settings) -> Iterator[Services]:
         InputError: a URL in the settings that names no database or store.
         ModelError: no such model, or it does not run where it must.
     """
-    with open_workplace(settings) as place, open_job_queue(place.database) as queue:
+    with (
+        open_workplace(settings) as place,
+        open_job_queue(place.database) as queue,
+        Housekeeping(place, queue),
+    ):
         if not settings.embedded_worker:
             yield Services(place, queue)
             return

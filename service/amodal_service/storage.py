@@ -37,6 +37,11 @@ class Storage:
         self._store = store
         self._root = root
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder that the files lie in, where it is one."""
+        return self._root
+
     def put(self, key: str, content: bytes | Path) -> None:
         """Store bytes, or a copy of a local file, in one visible step.
 
@@ -45,6 +50,15 @@ class Storage:
         """
         with _store_errors(key):
             obstore.put(self._store, key, content)
+
+    def put_parts(self, key: str, parts: Iterator[bytes]) -> None:
+        """Store what the iterator gives; memory holds a few parts of it at a time.
+
+        Raises:
+            StorageError: the store is full or cannot be reached.
+        """
+        with _store_errors(key):
+            obstore.put(self._store, key, parts, chunk_size=5 * PART_BYTES, max_concurrency=2)
 
     async def put_stream(self, key: str, parts: AsyncIterator[bytes]) -> None:
         """Store what the iterator gives; memory holds a few parts of it at a time.
@@ -112,6 +126,11 @@ class Storage:
         """
         with _store_errors(source):
             obstore.copy(self._store, source, target)
+
+    def total_bytes(self) -> int:
+        """Return the size of all stored files."""
+        with _store_errors("all files"):
+            return sum(meta["size"] for batch in obstore.list(self._store) for meta in batch)
 
     def delete(self, key: str) -> None:
         """Remove a file; that it is not there is no error."""

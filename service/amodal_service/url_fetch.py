@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -58,6 +58,7 @@ def fetch_url(
     limits: FetchLimits = _DEFAULT_LIMITS,
     *,
     tls: ssl.SSLContext | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> FetchedFile:
     """Fetch a URL to a file; on any error there is no file.
 
@@ -67,6 +68,7 @@ def fetch_url(
         guard: judges the addresses, of every redirect too.
         limits: size and time.
         tls: which certificates are believed; those of the system by default.
+        check: called with every piece that arrives; what it raises ends the fetch.
 
     Raises:
         LimitError: larger or slower than the limits, or too many redirects.
@@ -75,7 +77,7 @@ def fetch_url(
     partial = target.with_name(target.name + ".partial")
     try:
         with guarded_connections(guard, timeout_s=limits.timeout_s, tls=tls) as pool:
-            final_url, size = _follow(pool, url, partial, limits)
+            final_url, size = _follow(pool, url, partial, limits, check)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -84,13 +86,17 @@ def fetch_url(
 
 
 def _follow(
-    pool: httpcore2.ConnectionPool, url: str, partial: Path, limits: FetchLimits
+    pool: httpcore2.ConnectionPool,
+    url: str,
+    partial: Path,
+    limits: FetchLimits,
+    check: Callable[[], None],
 ) -> tuple[str, int]:
     """Write the body to a file; return where it came from in the end, and its size."""
     for _ in range(MAX_REDIRECTS + 1):
         with _answer(pool, url, limits) as answer:
             if answer.status not in _REDIRECTS:
-                return url, _write_body(answer, partial, limits.max_bytes)
+                return url, _write_body(answer, partial, limits.max_bytes, check)
             url = _next_url(url, answer)
     raise LimitError(f"more than {MAX_REDIRECTS} redirects")
 
@@ -137,7 +143,9 @@ def _next_url(url: str, answer: httpcore2.Response) -> str:
     return target
 
 
-def _write_body(answer: httpcore2.Response, partial: Path, max_bytes: int) -> int:
+def _write_body(
+    answer: httpcore2.Response, partial: Path, max_bytes: int, check: Callable[[], None]
+) -> int:
     if answer.status != 200:
         raise InputError(f"the URL answers {answer.status}, must be 200")
     if _header(answer, b"content-encoding").lower() not in ("", "identity"):
@@ -148,6 +156,7 @@ def _write_body(answer: httpcore2.Response, partial: Path, max_bytes: int) -> in
     size = 0
     with partial.open("wb") as out:
         for part in answer.iter_stream():
+            check()
             size += len(part)
             if size > max_bytes:
                 raise LimitError(f"the file at the URL has more than {max_bytes} bytes, the limit")

@@ -11,6 +11,7 @@ import typer
 
 from amodal_service.job_queue import open_job_queue
 from amodal_service.logs import set_up_logs
+from amodal_service.retention import Housekeeping
 from amodal_service.settings import settings_from
 from amodal_service.worker import running_worker
 from amodal_service.workplace import open_workplace
@@ -34,6 +35,7 @@ def worker(
     with (
         open_workplace(settings) as place,
         open_job_queue(place.database) as queue,
+        Housekeeping(place, queue),
         running_worker(place, queue),
     ):
         stop.wait()

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from tempfile import gettempdir
 
 import amodal_model
 from amodal_model.stream import AmodalSegmenter
@@ -12,6 +15,7 @@ from amodal_model.video import ClipLimits, open_clip
 from amodal_service.database import Database, open_database
 from amodal_service.decoding_sandbox import DecodingLimits, DecodingSandbox
 from amodal_service.policies import Policies
+from amodal_service.room import Room
 from amodal_service.settings import Settings
 from amodal_service.sources import OpenClip
 from amodal_service.storage import Storage, open_storage
@@ -27,6 +31,11 @@ class Workplace:
     segmenter: AmodalSegmenter
     open_clip: OpenClip = open_clip
     policies: Policies = field(default_factory=Policies)
+
+    @cached_property
+    def room(self) -> Room:
+        """Grants room for new files."""
+        return Room(self.storage, self.storage.folder or Path(gettempdir()), self.policies)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from amodal_service.access import Writer
 from amodal_service.job_files import clean_name, hiding_folder
 from amodal_service.metrics import SEGMENT_FRAMES
 from amodal_service.multipart import Counted, Part, read_parts, read_small
+from amodal_service.rate_limits import charge
 from amodal_service.request_bodies import (
     JSON,
     MSGPACK,
@@ -54,6 +55,7 @@ _ENCODERS: dict[str, Callable[[Any], bytes]] = {
 class _Clip(NamedTuple):
     """What a request asks for; ``open`` reads and checks it, in a thread."""
 
+    owner: str
     mode: Mode
     open: Callable[[], ClipSource]
 
@@ -83,7 +85,7 @@ async def segment(request: Request, services: ServicesDep, caller: Writer) -> Re
     """
     answer_type = _answer_type(request.headers.get("accept", "*/*"))
     with ExitStack() as stack:
-        clip = await _read_clip(request, services, stack)
+        clip = await _read_clip(request, services, caller.owner, stack)
         slots: CapacityLimiter = request.app.state.segment_slots
         if slots.statistics().tasks_waiting >= MAX_WAITING:
             raise UnavailableError(f"{MAX_WAITING} clips wait already")
@@ -112,6 +114,8 @@ def _segment(services: Services, clip: _Clip, answer_type: str) -> bytes:
     source = clip.open()
     with hiding_folder(source.clip.path.parent):
         records = segment_short(source, segmenter, clip.mode, services.settings.limits)
+    with services.database.write() as connection:
+        charge(connection, clip.owner, "video_seconds", source.video.length / source.clip.fps)
     SEGMENT_FRAMES.inc(len(records))
     video = source.video
     answer = {
@@ -128,11 +132,11 @@ def _segment(services: Services, clip: _Clip, answer_type: str) -> bytes:
     return _ENCODERS[answer_type](answer)
 
 
-async def _read_clip(request: Request, services: Services, stack: ExitStack) -> _Clip:
+async def _read_clip(request: Request, services: Services, owner: str, stack: ExitStack) -> _Clip:
     kind = media_type(request)
     limits = services.settings.limits
     if kind == MULTIPART:
-        return await _read_files(request, services, stack)
+        return await _read_files(request, services, owner, stack)
     if kind not in _ENCODERS:
         raise HTTPException(415, f"content type {kind!r}: {JSON}, {MSGPACK} or {MULTIPART}")
     body = await read_body(request, limits.segment_bytes, "AMODAL_LIMIT_SEGMENT_BYTES")
@@ -145,10 +149,10 @@ async def _read_clip(request: Request, services: Services, stack: ExitStack) -> 
         for frame in given.frames
     ]
     masks = MaskFrames((given.height, given.width), given.fps, frames)
-    return _Clip(given.mode, lambda: source_of_masks(masks))
+    return _Clip(owner, given.mode, lambda: source_of_masks(masks))
 
 
-async def _read_files(request: Request, services: Services, stack: ExitStack) -> _Clip:
+async def _read_files(request: Request, services: Services, owner: str, stack: ExitStack) -> _Clip:
     limits = services.settings.limits
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="amodal-clip-")))
     options, name, found = SegmentOptions(), None, set()
@@ -169,7 +173,7 @@ async def _read_files(request: Request, services: Services, stack: ExitStack) ->
     video = folder / "input" / clean_name(options.video_name or name)
     video.parent.mkdir()
     (folder / "video").rename(video)
-    return _Clip(options.mode, lambda: _open(services, video, folder))
+    return _Clip(owner, options.mode, lambda: _open(services, video, folder))
 
 
 def _open(services: Services, video: Path, folder: Path) -> ClipSource:
