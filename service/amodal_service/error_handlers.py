@@ -67,7 +67,7 @@ def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
 def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  registered for it alone
     status = HTTPStatus(error.status_code)
-    kind = Kind(status.phrase.lower().replace(" ", "-"), status.value, status.phrase)
+    kind = Kind(f"http-{status.value}", status.value, status.phrase)
     return problem_response(request, problem(kind, str(error.detail)), error.headers)
 
 

@@ -214,7 +214,7 @@ class FileSource(Wire):
     key: str | None = Field(
         default=None,
         max_length=512,
-        pattern=r"^[\w.-]+(/[\w.-]+)*$",
+        pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$",
         description="Of a file that an operator has put below imports/ in the storage.",
     )
 

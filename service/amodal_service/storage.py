@@ -17,7 +17,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
-from amodal_model.errors import InputError, MissingItemError, StorageError
+from amodal_model.errors import AmodalError, InputError, MissingItemError, StorageError
 
 PART_BYTES = 1 << 20
 
@@ -191,7 +191,11 @@ def _store_errors(key: str) -> Iterator[None]:
     """Turn the errors of a store into ours, one line each."""
     try:
         yield
+    except AmodalError:
+        raise  # of what is being stored, not of the store
     except FileNotFoundError:
         raise MissingItemError(f"nothing is stored under {key!r}") from None
+    except ValueError:
+        raise InputError(f"{key!r} is not a key of the storage") from None
     except (BaseError, OSError) as error:
         raise StorageError(f"storage failed at {key!r}: {str(error).splitlines()[0]}") from error

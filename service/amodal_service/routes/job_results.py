@@ -14,10 +14,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from amodal_model.errors import MissingItemError
 from amodal_service import jobs
-from amodal_service.access import Reader
 from amodal_service.jobs import Chunk, Event
-from amodal_service.routes.jobs import find_own
-from amodal_service.schemas import JobId, problem_responses
+from amodal_service.routes.jobs import OwnJob
+from amodal_service.schemas import problem_responses
 from amodal_service.services import Services, ServicesDep
 from amodal_service.storage import Storage
 
@@ -50,7 +49,7 @@ def check_own(job_id: JobId, services: ServicesDep, caller: Reader) -> None:
     responses=problem_responses(401, 403, 404, 422),
 )
 async def job_events(
-    job_id: JobId,
+    job: OwnJob,
     services: ServicesDep,
     last_event_id: Annotated[
         str | None, Header(description="Id of the last event seen; those after it follow.")
@@ -64,7 +63,7 @@ async def job_events(
     last_id = int(last_event_id) if last_event_id and last_event_id.isdecimal() else 0
     quiet_s = 0.0
     while True:
-        found, is_active = await run_sync(_news, services, job_id, last_id)
+        found, is_active = await run_sync(_news, services, job.id, last_id)
         for event in found:
             last_id = event.id
             yield _sse(event)
@@ -105,17 +104,14 @@ def _file_responses(media_type: str) -> dict[int | str, dict[str, Any]]:
 @router.get(
     "/results", response_class=StreamingResponse, responses=_file_responses("application/jsonl")
 )
-def job_results(
-    job_id: JobId, services: ServicesDep, caller: Reader, range: RangeHeader = None
-) -> StreamingResponse:
+def job_results(job: OwnJob, services: ServicesDep, range: RangeHeader = None) -> StreamingResponse:
     """Return the records of the finished frames, one JSON line a frame.
 
     It can be read while the job runs: it only grows, by whole lines. ``Amodal-Complete`` says
     whether it is the whole clip; a range from the length read so far gives what is new.
     """
-    job = find_own(services, caller, job_id)
     with services.database.read() as connection:
-        chunks = jobs.chunks_of(connection, job_id)
+        chunks = jobs.chunks_of(connection, job.id)
     span = parse_range(range, sum(chunk.size_bytes for chunk in chunks))
     size = sum(chunk.size_bytes for chunk in chunks) if job.state == "succeeded" else None
     headers = _span_headers(span, size)
@@ -143,19 +139,17 @@ def _read_chunks(storage: Storage, chunks: Sequence[Chunk], span: Span) -> Itera
     responses=_file_responses("application/octet-stream"),
 )
 def job_artifact(
-    job_id: JobId,
+    job: OwnJob,
     name: Annotated[str, Path(max_length=255)],
     services: ServicesDep,
-    caller: Reader,
     range: RangeHeader = None,
 ) -> StreamingResponse:
     """Return a result file of a job that has succeeded."""
-    job = find_own(services, caller, job_id)
     with services.database.read() as connection:
         artifacts = {each.name: each for each in jobs.artifacts_of(connection, job.id)}
     artifact = artifacts.get(name)
     if artifact is None:
-        raise MissingItemError(f"job {job_id} is {job.state} and has no file {name!r}")
+        raise MissingItemError(f"job {job.id} is {job.state} and has no file {name!r}")
     span = parse_range(range, artifact.size_bytes)
     headers = _span_headers(span, artifact.size_bytes)
     headers["ETag"] = f'"{artifact.sha256}"'

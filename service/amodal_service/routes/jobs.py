@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 
 from amodal_model.errors import LimitError
 from amodal_service import jobs
@@ -135,6 +135,10 @@ def delete_job(job_id: JobId, services: ServicesDep, caller: Writer) -> None:
     services.storage.delete_below(job.prefix)
 
 
+def _job_of_reader(job_id: JobId, services: ServicesDep, caller: Reader) -> jobs.Job:
+    return find_own(services, caller, job_id)
+
+
 def find_own(services: Services, caller: Caller, job_id: str) -> jobs.Job:
     """Return a job of the caller.
 
@@ -143,3 +147,7 @@ def find_own(services: Services, caller: Caller, job_id: str) -> jobs.Job:
     """
     with services.database.read() as connection:
         return jobs.find_job(connection, job_id, caller.owner)
+
+
+OwnJob = Annotated[jobs.Job, Depends(_job_of_reader)]
+"""The job of the path, found before the answer begins."""
