@@ -319,7 +319,9 @@ def _mean_distance(
     box = intersect_boxes(mask.bbox_xyxy, region)
     if box[2] <= box[0] or box[3] <= box[1]:
         return limit
-    near = distance[box[1] - region[1] : box[3] - region[1], box[0] - region[0] : box[2] - region[0]]
+    near = distance[
+        box[1] - region[1] : box[3] - region[1], box[0] - region[0] : box[2] - region[0]
+    ]
     inside = np.minimum(near[mask.within(box)], limit)
     area = mask.area
     return float((inside.sum() + limit * (area - inside.size)) / area)

@@ -8,12 +8,10 @@ interrupted goes on from its journals when it is made again with the same inputs
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import amodal_model
@@ -27,9 +25,8 @@ from amodal_service.mask_sources import finders_for
 from amodal_service.overlay import write_overlay
 from amodal_service.palette_masks import check_labels
 from amodal_service.progress import Reporter
-from amodal_service.segmentation import segment
+from amodal_service.segmentation import results_fingerprint, segment
 from amodal_service.sources import ClipSource, Sources, find_sources
-from amodal_service.version import amodal_version
 
 WORK_FOLDER = ".amodal-work"
 
@@ -59,7 +56,7 @@ def annotate(options: AnnotateOptions, reporter: Reporter) -> Path:
     if options.visible and (options.prompts or options.masks):
         raise InputError("visible masks come from --visible or from --prompts or --masks, not both")
     make_finders = finders_for(options.prompts, options.masks)
-    sources = find_sources(options.video, options.visible, reporter.line, make_finders)
+    sources = find_sources(options.video, options.visible, reporter.line, make_finders=make_finders)
     if options.output.resolve() == options.video.resolve():
         raise InputError(f"{options.output}: is the input; results would overwrite files of it")
     if "davis" in options.formats:
@@ -143,13 +140,7 @@ def _fingerprint(source: ClipSource, mode: Mode, segmenter: AmodalSegmenter) -> 
     path = source.clip.path
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    how = [amodal_version(), mode, segmenter.engine.info, repr(segmenter.config)]
-    digest = hashlib.sha256(json.dumps([how, stats, asdict(source.video)]).encode())
-    for track in source.tracklets:
-        digest.update(json.dumps([track.track_id, track.segmentations]).encode())
-    if source.finder is not None:
-        digest.update(source.finder.settings.encode())
-    return digest.hexdigest()
+    return results_fingerprint(source, mode, segmenter, stats)
 
 
 def _warn_of_overlaps(clip: Segmented, reporter: Reporter) -> None:
@@ -173,7 +164,7 @@ def _write_results(
     for clip in clips:
         folder = finished / clip.source.name if sources.is_dataset else finished
         folder.mkdir(exist_ok=True)
-        _write_times(folder / "frames.csv", clip.journal)
+        write_times(folder / "frames.csv", clip.journal)
         if options.overlay and not (folder / "overlay.mp4").exists():
             write_overlay(folder / "overlay.mp4", clip, reporter)
     export = Export(clips, list(sources.masks.categories))
@@ -184,7 +175,8 @@ def _write_results(
     write_amodal_json(finished / "amodal.json", sources.masks, clips, finished.parent / "tracks")
 
 
-def _write_times(path: Path, journal: Journal) -> None:
+def write_times(path: Path, journal: Journal) -> None:
+    """Write ``frames.csv``: the number and the time of every frame."""
     with path.open("w", newline="", encoding="ascii") as out:
         rows = csv.writer(out, lineterminator="\n")
         rows.writerow(("frame_index", "pts_s"))

@@ -1,7 +1,8 @@
 """Commands of other packages, found by entry point and loaded only when they are called.
 
-Training offers its commands under ``amodal.commands``. The service never imports it: listing the
-commands costs nothing, and without the extra a call says in one line what to install.
+Training offers its commands under ``amodal.commands``, and so do the parts of the service that load
+much. Training is never imported by the service: listing the commands costs nothing, and without
+the extra a call says in one line what to install.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ _HELP = {
     "shapes": "Collect silhouettes of vector art into a library to train on.",
     "silhouettes": "Write clips of moving silhouettes, with their visible masks.",
     "mine": "Mine visible masks from raw video.",
+    "keys": "Make, list, replace and withdraw API keys.",
+    "serve": "Serve clips and jobs over REST.",
+    "worker": "Run jobs of a server's database, beside it or elsewhere.",
     "results": "Write docs/results.md from recorded runs (make results).",
 }
 _HIDDEN = {"results"}
@@ -44,11 +48,17 @@ def add_extra_commands(app: typer.Typer) -> None:
 
 def _deferred(entry: EntryPoint) -> Callable[[typer.Context], None]:
     def run(ctx: typer.Context) -> None:
-        own = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        own.command()(load_command(entry))
+        command = load_command(entry)
+        own = command if isinstance(command, typer.Typer) else _single(command)
         own(args=ctx.args, prog_name=f"amodal {entry.name}")
 
     return run
+
+
+def _single(command: Callable[..., object]) -> typer.Typer:
+    own = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    own.command()(command)
+    return own
 
 
 def load_command(entry: EntryPoint) -> Callable[..., object]:

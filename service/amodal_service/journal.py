@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -131,11 +131,9 @@ def _cut(folder: Path, size_bytes: int) -> bool:
 
 
 def _write_checkpoint(path: Path, checkpoint: Checkpoint, arrays: Arrays) -> None:
-    content: dict[str, Any] = {f"state/{name}": array for name, array in arrays.items()}
-    content["checkpoint"] = np.array(json.dumps(asdict(checkpoint)))
     partial = path.with_name("checkpoint.partial.npz")
     with partial.open("wb") as out:
-        np.savez(out, **content)
+        write_checkpoint(out, checkpoint, arrays)
         out.flush()
         os.fsync(out.fileno())
     partial.replace(path)
@@ -143,9 +141,25 @@ def _write_checkpoint(path: Path, checkpoint: Checkpoint, arrays: Arrays) -> Non
 
 def _read_checkpoint(path: Path) -> tuple[Checkpoint, Arrays] | None:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+        with path.open("rb") as file:
+            return read_checkpoint(file)
+    except OSError:
+        return None  # none yet: the clip starts afresh
+
+
+def write_checkpoint(out: BinaryIO, checkpoint: Checkpoint, arrays: Arrays) -> None:
+    """Write a checkpoint and the segmenter's state after it."""
+    content: dict[str, Any] = {f"state/{name}": array for name, array in arrays.items()}
+    content["checkpoint"] = np.array(json.dumps(asdict(checkpoint)))
+    np.savez(out, **content)
+
+
+def read_checkpoint(file: BinaryIO) -> tuple[Checkpoint, Arrays] | None:
+    """Return what `write_checkpoint` wrote; ``None`` where another version wrote it."""
+    try:
+        with np.load(file, allow_pickle=False) as content:
             checkpoint = Checkpoint(**json.loads(str(content["checkpoint"])))
             names = [name for name in content.files if name.startswith("state/")]
             return checkpoint, {name.removeprefix("state/"): content[name] for name in names}
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
-        return None  # none yet, or from another version: the clip starts afresh
+        return None

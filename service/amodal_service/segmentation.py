@@ -1,4 +1,4 @@
-"""The segmenter over a clip, into its journal: frame by frame, or both directions at once.
+"""The segmenter over a clip: frame by frame, or both directions at once.
 
 Visible masks come with the clip, or its finder finds them, told by the segmenter's state where
 each object is expected. Offline, a finder still looks at the past only: its masks are found on
@@ -7,7 +7,11 @@ the way, and both directions of the segmenter are given the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,12 +21,12 @@ from amodal_model.masks import BoxedMask
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.stream_state import StreamState
 from amodal_model.video import Frame
-from amodal_service.journal import Journal
+from amodal_service.journal import Arrays, Journal
 from amodal_service.progress import Advance
-from amodal_service.records import frame_record
+from amodal_service.records import Record, frame_record
 from amodal_service.sources import ClipSource
+from amodal_service.version import amodal_version
 
-Arrays = dict[str, np.ndarray]
 Masks = Mapping[int, BoxedMask]
 
 _FINDER = "finder/"
@@ -41,6 +45,20 @@ class RunState(NamedTuple):
     finder: Any
 
 
+class FinishedFrame(NamedTuple):
+    """The record of one frame and what to go on from.
+
+    Attributes:
+        record: of the frame.
+        overlap_pixels: pixels of it in more than one visible mask.
+        state: of the run after the frame; ``None`` offline, where frames are not gone on from.
+    """
+
+    record: Record
+    overlap_pixels: int
+    state: RunState | None
+
+
 def segment(
     source: ClipSource, segmenter: AmodalSegmenter, journal: Journal, mode: Mode, advance: Advance
 ) -> None:
@@ -51,38 +69,70 @@ def segment(
     """
     if journal.checkpoint.is_finished:
         return
-    if mode == "causal":
-        arrays = _segment_causally(source, segmenter, journal, advance)
-    else:
-        arrays = _segment_offline(source, segmenter, journal, advance)
+    first, state = journal.checkpoint.frames, None
+    for frame in finished_frames(source, segmenter, mode, first=first, arrays=journal.arrays):
+        journal.append(frame.record, overlap_pixels=frame.overlap_pixels)
+        advance(1)
+        state = frame.state
+        if journal.is_full:
+            journal.save(state_arrays(source, segmenter, state))
     source.check_length(journal.checkpoint.frames)
-    journal.save(arrays, is_finished=True)
+    journal.save(state_arrays(source, segmenter, state), is_finished=True)
 
 
-def _segment_causally(
-    source: ClipSource, segmenter: AmodalSegmenter, journal: Journal, advance: Advance
-) -> Arrays:
-    state = (
-        _load(source, segmenter, journal.arrays) if journal.arrays else _start(source, segmenter)
-    )
-    for frame in source.clip.frames(first=journal.checkpoint.frames):
+def state_arrays(source: ClipSource, segmenter: AmodalSegmenter, state: RunState | None) -> Arrays:
+    """Return a run's state as plain arrays; none where there is no state."""
+    if state is None:
+        return {}
+    arrays = segmenter.save_state(state.stream)
+    if source.finder is not None:
+        own = source.finder.source.save_state(state.finder)
+        arrays |= {_FINDER + name: array for name, array in own.items()}
+    return arrays
+
+
+def finished_frames(
+    source: ClipSource,
+    segmenter: AmodalSegmenter,
+    mode: Mode,
+    *,
+    first: int = 0,
+    arrays: Arrays | None = None,
+) -> Iterator[FinishedFrame]:
+    """Yield the frames of a clip from number ``first`` on.
+
+    Args:
+        source: the clip and its visible masks.
+        segmenter: what completes them.
+        mode: ``causal`` or ``offline``; offline, earlier frames are worked out again and left out.
+        first: number of the first frame to yield.
+        arrays: the run's state before that frame, from `state_arrays`; empty at the start.
+
+    Raises:
+        DatasetError: a damaged clip, a broken mask, or more frames than masks.
+    """
+    if mode == "causal":
+        return _causal_frames(source, segmenter, first, arrays or {})
+    return islice(_offline_frames(source, segmenter), first, None)
+
+
+def _causal_frames(
+    source: ClipSource, segmenter: AmodalSegmenter, first: int, arrays: Arrays
+) -> Iterator[FinishedFrame]:
+    state = _load(source, segmenter, arrays) if arrays else _start(source, segmenter)
+    for frame in source.clip.frames(first=first):
         masks, state = _visible_masks(source, segmenter, frame, state)
         result, stream = segmenter.step(frame.image, masks, state.stream)
         state = state._replace(stream=stream)
         given = source.given(frame.index)
         record = frame_record(source.video, frame.index, frame.pts_s, result, given)
-        journal.append(record, overlap_pixels=overlapping_pixels(masks, source.video.frame_size))
-        advance(1)
-        if journal.is_full:
-            journal.save(_save(source, segmenter, state))
-    return _save(source, segmenter, state)
+        yield FinishedFrame(record, overlapping_pixels(masks, source.video.frame_size), state)
 
 
-def _segment_offline(
-    source: ClipSource, segmenter: AmodalSegmenter, journal: Journal, advance: Advance
-) -> Arrays:
+def _offline_frames(source: ClipSource, segmenter: AmodalSegmenter) -> Iterator[FinishedFrame]:
     """Segment in both directions; frames are read ahead of their results, so times are kept."""
-    ahead: list[tuple[float, int]] = []
+    ahead: dict[int, tuple[float, int]] = {}
+    size = source.video.frame_size
 
     def visible_frames() -> Iterator[Masks]:
         state = _start(source, segmenter)
@@ -90,20 +140,14 @@ def _segment_offline(
             masks, state = _visible_masks(source, segmenter, frame, state)
             if source.finder is not None:  # only it asks what the state expects
                 state = state._replace(stream=segmenter.advance(masks, state.stream)[1])
-            overlap = overlapping_pixels(masks, source.video.frame_size)
-            ahead.append((frame.pts_s, overlap))
+            ahead[frame.index] = (frame.pts_s, overlapping_pixels(masks, size))
             yield masks
 
-    size = source.video.frame_size
     results = segment_clip(segmenter, visible_frames(), size, mode="offline")
     for index, result in enumerate(results):
-        pts_s, overlap = ahead[index]
+        pts_s, overlap = ahead.pop(index)
         record = frame_record(source.video, index, pts_s, result, source.given(index))
-        journal.append(record, overlap_pixels=overlap)
-        advance(1)
-        if journal.is_full:
-            journal.save({})
-    return {}
+        yield FinishedFrame(record, overlap, None)
 
 
 def _visible_masks(
@@ -125,18 +169,30 @@ def _start(source: ClipSource, segmenter: AmodalSegmenter) -> RunState:
     return RunState(segmenter.start(size), finder.source.start(size) if finder else None)
 
 
-def _save(source: ClipSource, segmenter: AmodalSegmenter, state: RunState) -> Arrays:
-    arrays = segmenter.save_state(state.stream)
-    if source.finder is not None:
-        own = source.finder.source.save_state(state.finder)
-        arrays |= {_FINDER + name: array for name, array in own.items()}
-    return arrays
-
-
 def _load(source: ClipSource, segmenter: AmodalSegmenter, arrays: Arrays) -> RunState:
     own = {n.removeprefix(_FINDER): a for n, a in arrays.items() if n.startswith(_FINDER)}
     finder = source.finder
     return RunState(segmenter.load_state(arrays), finder.source.load_state(own) if finder else None)
+
+
+def results_fingerprint(
+    source: ClipSource, mode: Mode, segmenter: AmodalSegmenter, files: Sequence[object] = ()
+) -> str:
+    """Return a digest of everything the results of a clip depend on.
+
+    Args:
+        source: the clip's entry and its visible masks.
+        mode: of the segmenter.
+        segmenter: its model, its settings and what it runs on.
+        files: what tells the clip's files from others, where they may change.
+    """
+    how = [amodal_version(), mode, segmenter.engine.info, repr(segmenter.config)]
+    digest = hashlib.sha256(json.dumps([how, list(files), asdict(source.video)]).encode())
+    for track in source.tracklets:
+        digest.update(json.dumps([track.track_id, track.segmentations]).encode())
+    if source.finder is not None:
+        digest.update(source.finder.settings.encode())
+    return digest.hexdigest()
 
 
 def overlapping_pixels(masks: Mapping[int, BoxedMask], frame_size: tuple[int, int]) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from amodal_model.errors import DatasetError, InputError
 from amodal_model.masks import BoxedMask, Rle
@@ -15,6 +15,13 @@ from amodal_model.visible_source import Prompt, VisibleMaskSource
 from amodal_model.youtube_vis import MaskFile, Tracklet, VideoEntry, read_mask_file
 
 Notify = Callable[[str], None]
+
+
+class OpenClip(Protocol):
+    """Opens a clip: `amodal_model.video.open_clip`, or one that decodes elsewhere."""
+
+    def __call__(self, path: Path, *, folder_fps: float = DEFAULT_FPS) -> Clip:
+        """Return the clip of a video file or a folder of frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +128,12 @@ class Sources:
 
 
 def find_sources(
-    video: Path, visible: Path | None, notify: Notify, make_finders: MakeFinders | None = None
+    video: Path,
+    visible: Path | None,
+    notify: Notify,
+    *,
+    make_finders: MakeFinders | None = None,
+    open_clip: OpenClip = open_clip,
 ) -> Sources:
     """Return the clips of VIDEO (a file, a folder of frames, a dataset) with their masks.
 
@@ -130,6 +142,7 @@ def find_sources(
         visible: the file of visible masks; a dataset has its own.
         notify: told, in one line, what is left out or assumed.
         make_finders: gives each clip what finds its visible masks, in place of a file.
+        open_clip: what decodes.
 
     Raises:
         InputError: missing, unreadable, or masks that do not belong to the clip.
@@ -138,7 +151,9 @@ def find_sources(
     if not video.exists():
         raise DatasetError(f"{video}: no such file or folder")
     if make_finders is not None:
-        return _with_finders(_raw_clips(video, is_dataset), make_finders, is_dataset, notify)
+        return _with_finders(
+            _raw_clips(video, is_dataset, open_clip), make_finders, is_dataset, notify
+        )
     visible = visible or (video / "visible.json" if is_dataset else None)
     if visible is None:
         raise InputError(
@@ -146,10 +161,10 @@ def find_sources(
         )
     masks = read_mask_file(visible)
     if is_dataset:
-        clips = _dataset_clips(video, masks, notify)
+        clips = _dataset_clips(video, masks, notify, open_clip)
     else:
         entry = _entry_of(video, masks, notify)
-        clips = (_source(video.stem, video, entry, masks),)
+        clips = (_source(video.stem, video, entry, masks, open_clip),)
     if not clips:
         raise DatasetError(f"{visible}: its 'videos' list is empty")
     return Sources(clips, masks, is_dataset)
@@ -170,10 +185,10 @@ def _with_finders(
     return Sources(tuple(found), MaskFile(tuple(clip.video for clip in found), ()), is_dataset)
 
 
-def _raw_clips(video: Path, is_dataset: bool) -> list[ClipSource]:
+def _raw_clips(video: Path, is_dataset: bool, open_clip: OpenClip) -> list[ClipSource]:
     """Return the clips without masks; a dataset's have the ids of its visible.json, if any."""
     if not is_dataset:
-        return [_raw_clip(video.stem, video, 1)]
+        return [_raw_clip(video.stem, video, 1, open_clip)]
     folder = video / "videos"
     names = sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
     ids = {name: number for number, name in enumerate(names, start=1)}
@@ -182,19 +197,21 @@ def _raw_clips(video: Path, is_dataset: bool) -> list[ClipSource]:
     if not ids:
         raise DatasetError(f"{folder}: no videos")
     return [
-        _raw_clip(name, folder / file_name, ids[file_name])
+        _raw_clip(name, folder / file_name, ids[file_name], open_clip)
         for name, file_name in zip(_folder_names(list(ids)), ids, strict=True)
     ]
 
 
-def _raw_clip(name: str, path: Path, video_id: int) -> ClipSource:
+def _raw_clip(name: str, path: Path, video_id: int, open_clip: OpenClip) -> ClipSource:
     clip = open_clip(path)
     height, width = clip.frame_size
     entry = VideoEntry(video_id, path.name, width, height, count_frames(clip), clip.fps)
     return ClipSource(name, clip, entry, ())
 
 
-def _dataset_clips(dataset: Path, masks: MaskFile, notify: Notify) -> tuple[ClipSource, ...]:
+def _dataset_clips(
+    dataset: Path, masks: MaskFile, notify: Notify, open_clip: OpenClip
+) -> tuple[ClipSource, ...]:
     folder = dataset / "videos"
     known = {entry.file_name for entry in masks.videos}
     missing = sorted(name for name in known if not (folder / name).exists())
@@ -205,7 +222,7 @@ def _dataset_clips(dataset: Path, masks: MaskFile, notify: Notify) -> tuple[Clip
         notify(f"{folder}: {len(extra)} videos without visible masks left out, first {extra[0]!r}")
     names = _folder_names([entry.file_name for entry in masks.videos])
     return tuple(
-        _source(name, folder / entry.file_name, entry, masks)
+        _source(name, folder / entry.file_name, entry, masks, open_clip)
         for name, entry in zip(names, masks.videos, strict=True)
     )
 
@@ -230,7 +247,9 @@ def _entry_of(video: Path, masks: MaskFile, notify: Notify) -> VideoEntry:
     return entry or masks.video_named(video.name)
 
 
-def _source(name: str, path: Path, entry: VideoEntry, masks: MaskFile) -> ClipSource:
+def _source(
+    name: str, path: Path, entry: VideoEntry, masks: MaskFile, open_clip: OpenClip
+) -> ClipSource:
     clip = open_clip(path, folder_fps=entry.fps or DEFAULT_FPS)
     if clip.frame_size != entry.frame_size:
         height, width = clip.frame_size

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from amodal_model.errors import DatasetError, InputError, LimitError
-from amodal_model.video import MIN_SIDE, open_clip
+from amodal_model.video import MIN_SIDE, ClipLimits, open_clip
 from amodal_model.video_writer import VideoWriter
 
 Encode = Callable[..., Path]
@@ -235,6 +235,32 @@ def test_a_huge_png_is_refused_before_it_is_unfolded(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0\0\0\x0dIHDR" + header + b"\0" * 40)
     with pytest.raises(LimitError, match=r"81000000 pixels, limit 64000000"):
         open_clip(tmp_path)
+
+
+def test_a_frame_larger_than_allowed_is_refused_by_its_header(encode: Encode) -> None:
+    path = encode("a.mp4")
+    assert open_clip(path, limits=ClipLimits(max_pixels=48 * 64)).frame_size == (48, 64)
+    with pytest.raises(LimitError, match=r"64x48 = 3072 pixels, limit 3071 \(max_pixels\)"):
+        open_clip(path, limits=ClipLimits(max_pixels=48 * 64 - 1))
+
+
+def test_a_clip_longer_than_allowed_is_refused_by_its_header(encode: Encode) -> None:
+    path = encode("a.mp4", count=3, pts_ms=[0, 2000, 4000])
+    with pytest.raises(LimitError, match=r"4\.\d s by its header, limit 2\.5 s \(max_duration_s\)"):
+        open_clip(path, limits=ClipLimits(max_duration_s=2.5))
+
+
+@pytest.mark.parametrize("limits", [ClipLimits(max_frames=4), ClipLimits(max_duration_s=0.13)])
+def test_a_clip_whose_header_is_silent_is_refused_at_the_limit(
+    encode: Encode, limits: ClipLimits, tmp_path: Path
+) -> None:
+    for index in range(6):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), _picture(index, 48, 64))
+    for path in (encode("a.mp4"), tmp_path):
+        read: list[int] = []
+        with pytest.raises(LimitError, match=r"more than 4 frames|at 0\.2 s, limit 0\.1 s"):
+            read.extend(f.index for f in open_clip(path, limits=limits).frames())
+        assert read == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("size", [(48, 64), (47, 63)])

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amodal_model.masks import BoxedMask, box_mask
+from amodal_model.masks import BoxedMask, box_mask, shift_mask
 from amodal_training.evaluation import EvaluationOptions, evaluate_dataset
 from amodal_training.evaluation_clip import EvaluationClip, open_evaluation_set
 from amodal_training.evaluation_method import Method, TrackPrediction
-from amodal_training.evaluation_noise import disturb, grow_mask, jitter_mask, shift_mask
+from amodal_training.evaluation_noise import disturb, grow_mask, jitter_mask
 from amodal_training.metrics import miou_full
 
 BALL, BAR = 4, 9

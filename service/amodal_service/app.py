@@ -1,0 +1,54 @@
+"""The web application, composed from settings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from fastapi import FastAPI
+
+from amodal_service.body_meter import BodyMeter
+from amodal_service.error_handlers import add_error_handlers
+from amodal_service.openapi import document
+from amodal_service.request_context import RequestContext
+from amodal_service.routes import health, job_results, jobs, models, segment, uploads
+from amodal_service.services import open_services
+from amodal_service.settings import Settings
+from amodal_service.tus_headers import TusHeaders
+from amodal_service.version import amodal_version
+
+SEGMENT_SLOTS = 2
+"""Short clips that are worked on at the same time."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the application; its parts are opened when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        opened = open_services(settings)
+        app.state.services = await run_sync(opened.__enter__)
+        app.state.segment_slots = CapacityLimiter(SEGMENT_SLOTS)
+        try:
+            yield
+        finally:
+            await run_sync(opened.__exit__, None, None, None)
+
+    app = FastAPI(
+        title="amodal",
+        version=amodal_version(),
+        summary="Whole silhouettes of occluded objects, over video.",
+        lifespan=lifespan,
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
+    )
+    add_error_handlers(app)
+    app.add_middleware(BodyMeter)
+    app.add_middleware(TusHeaders)
+    app.add_middleware(RequestContext)
+    for module in (segment, jobs, job_results, uploads, models, health):
+        app.include_router(module.router)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way
+    return app

@@ -1,0 +1,50 @@
+"""The OpenAPI document: FastAPI's, with the schemas that only our own bodies and errors name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from amodal_service.schemas import (
+    JobFiles,
+    JobRequest,
+    Problem,
+    Segmented,
+    SegmentFiles,
+    SegmentFrames,
+)
+
+_NAMED_ELSEWHERE = (Problem, Segmented, SegmentFiles, SegmentFrames, JobFiles, JobRequest)
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of an app, made once."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes
+        )
+        models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+            (model, "validation") for model in _NAMED_ELSEWHERE
+        ]
+        _, named = models_json_schema(models, ref_template="#/components/schemas/{model}")
+        schema["components"]["schemas"] = {**named["$defs"], **schema["components"]["schemas"]}
+        _drop_unused_error(schema)
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _drop_unused_error(schema: dict[str, Any]) -> None:
+    """Put our problem where FastAPI documents its own error for an invalid request."""
+    for path in schema["paths"].values():
+        for operation in path.values():
+            answer = operation.get("responses", {}).get("422", {})
+            if "application/json" in answer.get("content", {}):
+                problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
+                answer["description"] = "A problem."
+                answer["content"] = {"application/problem+json": problem}
+    for name in ("HTTPValidationError", "ValidationError"):
+        schema["components"]["schemas"].pop(name, None)

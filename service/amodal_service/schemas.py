@@ -1,0 +1,329 @@
+"""What goes over the wire, as pydantic models with examples: the source of the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, model_validator
+
+from amodal_model.stream import MAX_OBJECTS
+from amodal_model.youtube_vis import MAX_SIDE
+from amodal_service.job_queue import HIGHEST_PRIORITY
+
+Output = Literal["overlay", "coco-rle", "cocoa", "kins", "tao-amodal", "davis"]
+Name = Annotated[str, Field(min_length=1, max_length=255, examples=["street.mp4"])]
+JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+EXAMPLE_ID = "01a20e15b293518997f68aaf1690a86c"
+
+
+class Wire(BaseModel):
+    """A value on the wire; unknown keys are an error, not a silent loss."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(examples=["urn:amodal:problem:limit"])
+    title: str = Field(examples=["Larger than a limit"])
+    status: int = Field(examples=[413])
+    detail: str = Field(
+        examples=["clip is 31.0 s, limit 20.0 s (AMODAL_LIMIT_SEGMENT_SECONDS)"],
+    )
+    instance: str = Field(default="", examples=["/v1/segment"])
+    request_id: str = Field(default="", examples=["5b1f0f2f8a6d4bb0a3f6f8d3f6d1f1aa"])
+
+
+class Health(Wire):
+    """Whether the process lives."""
+
+    status: Literal["ok"]
+
+
+class Model(Wire):
+    """A model and what it runs on."""
+
+    name: str = Field(examples=["base"])
+    version: str = Field(examples=["3"])
+    sha256: str = Field(examples=["9f2c" * 16])
+    precision: Literal["fp32", "fp16", "int8"]
+    input_sizes: dict[str, list[int | None]] = Field(
+        description="Shape of each input of the graph; null where it follows the objects.",
+        examples=[{"crop": [None, 3, 96, 96]}],
+    )
+    provider_requested: list[str] = Field(
+        description="Execution providers asked for, best first.",
+        examples=[["CUDAExecutionProvider", "CPUExecutionProvider"]],
+    )
+    provider_actual: str = Field(
+        description="The execution provider that really runs.", examples=["CPUExecutionProvider"]
+    )
+
+
+class ModelList(Wire):
+    """The models of this server."""
+
+    models: list[Model]
+
+
+class Ready(Wire):
+    """That the service can work, shown by a step of the model."""
+
+    status: Literal["ready"]
+    model: Model
+    step_ms: float = Field(ge=0, examples=[3.1])
+
+
+class Rle(Wire):
+    """A mask as COCO run-length encoding."""
+
+    size: tuple[
+        Annotated[int, Field(ge=1, le=MAX_SIDE)], Annotated[int, Field(ge=1, le=MAX_SIDE)]
+    ] = Field(description="Height and width, pixels.", examples=[[480, 640]])
+    counts: str = Field(max_length=64 << 20, examples=["PPYo1"])
+
+
+class VisibleObject(Wire):
+    """The visible mask of one object in one frame."""
+
+    track_id: int = Field(ge=-(2**53), le=2**53, examples=[1])
+    rle: Rle
+
+
+class VisibleFrame(Wire):
+    """The objects that show in one frame."""
+
+    objects: list[VisibleObject] = Field(max_length=MAX_OBJECTS)
+
+
+class SegmentFrames(Wire):
+    """A short clip as visible masks alone; the present network needs no pictures."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "height": 4,
+                    "width": 6,
+                    "fps": 25,
+                    "mode": "causal",
+                    "frames": [
+                        {"objects": [{"track_id": 1, "rle": {"size": [4, 6], "counts": "52202o0"}}]}
+                    ],
+                }
+            ]
+        },
+    )
+
+    height: int = Field(ge=1, le=MAX_SIDE)
+    width: int = Field(ge=1, le=MAX_SIDE)
+    fps: float = Field(default=25.0, gt=0, le=1000)
+    mode: Literal["causal", "offline"] = "causal"
+    frames: list[VisibleFrame] = Field(min_length=1, max_length=100_000)
+
+
+class SegmentOptions(Wire):
+    """How a short clip is segmented; the part ``request`` of a multipart request."""
+
+    mode: Literal["causal", "offline"] = "causal"
+    video_name: Name | None = Field(
+        default=None,
+        description="Which entry of the mask file is the clip's; by default its file name.",
+    )
+
+
+class SegmentFiles(Wire):
+    """A short clip and the file of its visible masks, as multipart."""
+
+    request: SegmentOptions | None = None
+    video: bytes = Field(description="The clip.", json_schema_extra={"format": "binary"})
+    visible: bytes = Field(
+        description="Its visible masks, YouTube-VIS.", json_schema_extra={"format": "binary"}
+    )
+
+
+class SegmentedVideo(Wire):
+    """The clip that was segmented."""
+
+    file_name: str
+    width: int
+    height: int
+    length: int
+    fps: float
+
+
+class SegmentedObject(Wire):
+    """One object in one frame, as in the ``coco-rle`` format of the command line."""
+
+    track_id: int
+    state: Literal["visible", "partial", "hidden", "lost"]
+    occlusion_rate: float = Field(ge=0, le=1)
+    score: float
+    confidence_visible: float
+    confidence_occluded: float
+    occluded_by: list[int]
+    bbox: list[int] | None = Field(description="Of the amodal mask: x, y, width, height.")
+    area: int | None
+    segmentation: Rle | None = Field(description="The amodal mask.")
+    visible_segmentation: Rle | None
+    inferred_segmentation: Rle | None = Field(description="Amodal minus visible.")
+    remembered_segmentation: Rle | None
+
+
+class SegmentedFrame(Wire):
+    """The objects of one frame, and which stands before which."""
+
+    video_id: int
+    file_name: str
+    frame_index: int
+    pts_s: float
+    objects: list[SegmentedObject]
+    order: list[tuple[int, int]] = Field(description="(front, back) pairs of track ids.")
+
+
+class Segmented(Wire):
+    """A segmented clip."""
+
+    model: Model
+    video: SegmentedVideo
+    frames: list[SegmentedFrame]
+
+
+class Webhook(Wire):
+    """Where to tell that a job has ended."""
+
+    url: HttpUrl = Field(examples=["https://robot.example/hooks/amodal"])
+    secret: str = Field(
+        min_length=38,
+        max_length=96,
+        pattern=r"^whsec_[A-Za-z0-9+/]+={0,2}$",
+        description="whsec_ and 24 to 64 random bytes in base64: messages are signed with it.",
+        examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+    )
+
+
+class FileSource(Wire):
+    """Where a file comes from: exactly one of the three."""
+
+    url: HttpUrl | None = Field(default=None, examples=["https://videos.example/street.mp4"])
+    upload_id: str | None = Field(default=None, max_length=64, description="Of a finished upload.")
+    key: str | None = Field(
+        default=None,
+        max_length=512,
+        pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$",
+        description="Of a file that an operator has put below imports/ in the storage.",
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> FileSource:
+        if sum(value is not None for value in (self.url, self.upload_id, self.key)) != 1:
+            raise ValueError("exactly one of url, upload_id and key must be given")
+        return self
+
+
+class JobOptions(Wire):
+    """What a job does with its clip; the part ``request`` of a multipart request."""
+
+    mode: Literal["causal", "offline"] = "causal"
+    outputs: list[Output] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Beyond amodal.json and frames.csv, which are always made.",
+        examples=[["overlay"]],
+    )
+    priority: int = Field(
+        default=5,
+        ge=0,
+        le=HIGHEST_PRIORITY,
+        description="Among the caller's own jobs; higher runs first.",
+    )
+    video_name: Name | None = Field(
+        default=None,
+        description="Which entry of the mask file is the clip's; by default its file name.",
+    )
+    webhook: Webhook | None = None
+
+
+class JobFiles(Wire):
+    """A job with its files, as multipart."""
+
+    request: JobOptions | None = None
+    video: bytes = Field(description="The clip.", json_schema_extra={"format": "binary"})
+    visible: bytes = Field(
+        description="Its visible masks, YouTube-VIS.", json_schema_extra={"format": "binary"}
+    )
+
+
+class JobRequest(JobOptions):
+    """A job whose files are elsewhere already."""
+
+    video: FileSource
+    visible: FileSource
+
+
+class JobError(Problem):
+    """Why a job failed."""
+
+
+class Job(Wire):
+    """A job and how far it is."""
+
+    id: JobId = Field(examples=[EXAMPLE_ID])
+    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    mode: Literal["causal", "offline"]
+    outputs: list[Output]
+    priority: int
+    video_name: str
+    frames_done: int = Field(ge=0, examples=[128])
+    frames_total: int | None = Field(description="null until the clip has been opened.")
+    fps: float | None = Field(description="Frames per second of the last chunk.")
+    eta_s: float | None = Field(description="Seconds to its end at this rate.")
+    runs: int = Field(ge=1, description="1, and 1 more for each retry.")
+    attempts: int = Field(ge=0, description="Starts of the present run; above 1 after a takeover.")
+    error: JobError | None
+    created_s: float = Field(description="Seconds since the epoch.")
+    started_s: float | None
+    finished_s: float | None
+    artifacts: list[Artifact] = Field(description="Result files, once the job has succeeded.")
+    results: str = Field(
+        description="Records of the finished frames.", examples=[f"/v1/jobs/{EXAMPLE_ID}/results"]
+    )
+
+
+class Artifact(Wire):
+    """A result file."""
+
+    name: str = Field(examples=["amodal.json"])
+    size_bytes: int
+    sha256: str
+    media_type: str
+    url: str = Field(examples=[f"/v1/jobs/{EXAMPLE_ID}/artifacts/amodal.json"])
+
+
+class JobList(Wire):
+    """A page of jobs, newest first."""
+
+    jobs: list[Job]
+    next_before: JobId | None = Field(
+        description="Give it as `before` for the next page; null on the last."
+    )
+
+
+class UploadState(Wire):
+    """A resumable upload and how far it is."""
+
+    id: str = Field(examples=["0123456789abcdef0123456789abcdef"])
+    name: str = Field(description="`filename` of its metadata.", examples=["street.mp4"])
+    size_bytes: int = Field(ge=0)
+    offset: int = Field(ge=0, description="Bytes that are here.")
+    expires_s: float = Field(description="Seconds since the epoch.")
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the documentation of a route's errors."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": "A problem.", "content": content} for status in statuses}

@@ -1,0 +1,51 @@
+"""``amodal serve``: the REST service, with nothing else to set up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvicorn
+
+from amodal_service.app import create_app
+from amodal_service.logs import set_up_logs
+from amodal_service.settings import Settings, settings_from
+
+SHUTDOWN_S = 5
+"""Seconds that open answers have to end when the server stops; jobs are kept by checkpoint."""
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on [8420].")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of database and files [~/.local/share/amodal].")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="'shipped', or a folder.")] = None,
+    worker: Annotated[
+        bool | None, typer.Option("--worker/--no-worker", help="Also run jobs [yes].")
+    ] = None,
+) -> None:
+    """Serve clips and jobs over REST; every setting is also an environment variable AMODAL_..."""
+    given = {"host": host, "port": port, "data": data, "model": model, "embedded_worker": worker}
+    settings = settings_from(given)
+    set_up_logs(settings)
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), **_options(settings)))
+    server.run()
+    if not server.started:
+        raise typer.Exit(1)
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "ws": "websockets-sansio",
+        "ws_per_message_deflate": False,
+        "log_config": None,
+        "access_log": False,
+        "timeout_graceful_shutdown": SHUTDOWN_S,
+    }

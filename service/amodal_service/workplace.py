@@ -1,0 +1,56 @@
+"""What jobs and requests of one process share: settings, database, files and the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from tempfile import gettempdir
+
+import amodal_model
+from amodal_model.stream import AmodalSegmenter
+from amodal_model.video import ClipLimits, open_clip
+from amodal_service.database import Database, open_database
+from amodal_service.decoding_sandbox import DecodingLimits, DecodingSandbox
+from amodal_service.policies import Policies
+from amodal_service.room import Room
+from amodal_service.settings import Settings
+from amodal_service.sources import OpenClip
+from amodal_service.storage import Storage, open_storage
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """The parts that work needs; ``open_clip`` decodes."""
+
+    settings: Settings
+    database: Database
+    storage: Storage
+    segmenter: AmodalSegmenter
+    open_clip: OpenClip = open_clip
+    policies: Policies = field(default_factory=Policies)
+
+    @cached_property
+    def room(self) -> Room:
+        """Grants room for new files."""
+        return Room(self.storage, self.storage.folder or Path(gettempdir()), self.policies)
+
+
+@contextmanager
+def open_workplace(settings: Settings) -> Iterator[Workplace]:
+    """Open database, storage and model; close them at the end of the block.
+
+    Raises:
+        InputError: a URL in the settings that names no database or store.
+        ModelError: no such model, or it does not run where it must.
+    """
+    segmenter = amodal_model.load(settings.model, require_gpu=settings.require_gpu)
+    storage = open_storage(settings.storage)
+    database = open_database(settings.database)
+    limits = ClipLimits(
+        max_frames=settings.limits.job_frames, max_duration_s=settings.limits.job_seconds
+    )
+    with closing(database), DecodingSandbox(DecodingLimits(limits)) as sandbox:
+        yield Workplace(settings, database, storage, segmenter, sandbox.open_clip)

@@ -1,0 +1,60 @@
+"""Health, models, metrics, and the document of it all."""
+
+import re
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+METHODS = {"get", "post", "put", "patch", "delete", "head"}
+
+
+def test_a_server_is_ready_when_its_model_has_run(client: TestClient) -> None:
+    ready = client.get("/readyz").json()
+    assert ready["status"] == "ready"
+    assert ready["step_ms"] > 0
+    assert ready["model"] == client.get("/v1/models").json()["models"][0]
+
+
+def test_a_model_says_what_it_really_runs_on(client: TestClient) -> None:
+    model = client.get("/v1/models").json()["models"][0]
+    assert model["provider_actual"] in model["provider_requested"]
+    assert re.fullmatch("[0-9a-f]{64}", model["sha256"])
+
+
+def test_metrics_tell_of_jobs_workers_and_queue_time(client: TestClient) -> None:
+    client.get("/healthz")
+    text = client.get("/metrics").text
+    assert "amodal_workers 1.0" in text
+    assert 'amodal_jobs{state="queued"}' in text
+    assert "amodal_job_queue_seconds_count" in text
+    assert 'amodal_request_seconds_count{method="GET",route="/healthz",status="200"}' in text
+
+
+def _operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{method.upper()} {path}", operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if method in METHODS
+    ]
+
+
+def test_every_route_is_documented_with_its_problems(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    for name, operation in _operations(document):
+        assert operation.get("description"), name
+        for status, answer in operation["responses"].items():
+            if int(status) >= 400:
+                assert list(answer["content"]) == ["application/problem+json"], (name, status)
+
+
+def test_every_reference_of_the_document_leads_somewhere(client: TestClient) -> None:
+    document = client.get("/openapi.json")
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', document.text))
+    assert named
+    assert named <= document.json()["components"]["schemas"].keys()
+
+
+def test_an_allowed_method_is_named(client: TestClient) -> None:
+    assert client.post("/healthz").headers["allow"] == "GET"

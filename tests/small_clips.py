@@ -1,0 +1,76 @@
+"""Small clips with their visible masks: a block that stands, a disc that passes behind it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+
+from amodal_model.masks import Rle, box_mask, encode_rle
+
+FPS = 25
+
+
+class SmallClip(NamedTuple):
+    """A clip and the file of its visible masks."""
+
+    video: Path
+    visible: Path
+
+
+def write_small_clip(
+    folder: Path, name: str, frames: int, size: tuple[int, int] = (48, 64), shift: float = 0.0
+) -> SmallClip:
+    """Write a clip; another ``shift`` gives another one."""
+    masks = [_masks(index, frames, size, shift) for index in range(frames)]
+    with av.open(str(folder / name), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width = size
+        stream.pix_fmt = "yuv420p"
+        for pair in masks:
+            image = np.full((*size, 3), 90, np.uint8)
+            image[pair[1]], image[pair[0]] = (220, 160, 40), (40, 70, 160)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    visible = folder / f"{name}.visible.json"
+    visible.write_text(json.dumps(_mask_file(name, size, masks)))
+    return SmallClip(folder / name, visible)
+
+
+def _masks(
+    index: int, frames: int, size: tuple[int, int], shift: float
+) -> tuple[np.ndarray, np.ndarray]:
+    height, width = size
+    rows, columns = np.mgrid[:height, :width]
+    block = (abs(columns - width // 2) < width // 6) & (rows > height // 4)
+    x, y = width * index / max(frames - 1, 1), height * (0.5 + 0.2 * np.sin(shift))
+    disc = (columns - x) ** 2 + (rows - y) ** 2 < (height / 7) ** 2
+    return block, disc & ~block
+
+
+def _mask_file(
+    name: str, size: tuple[int, int], masks: list[tuple[np.ndarray, np.ndarray]]
+) -> dict[str, Any]:
+    height, width = size
+    video = {"id": 3, "file_name": name, "width": width, "height": height}
+    return {
+        "videos": [{**video, "length": len(masks), "fps": FPS}],
+        "categories": [{"id": 2, "name": "thing"}],
+        "annotations": [
+            {
+                "id": track_id,
+                "video_id": 3,
+                "category_id": 2,
+                "segmentations": [_rle(pair[at]) for pair in masks],
+            }
+            for at, track_id in enumerate((10, 20))
+        ],
+    }
+
+
+def _rle(mask: np.ndarray) -> Rle | None:
+    return encode_rle(box_mask(mask)) if mask.any() else None
