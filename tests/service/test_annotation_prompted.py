@@ -83,8 +83,8 @@ def test_the_ids_of_the_prompts_are_those_of_the_result(
     assert first["segmentations"][-1] is not None
     assert all(second["visible_segmentations"])
     x0, y0, x1, y1 = decode_rle(second["visible_segmentations"][-1]).bbox_xyxy
-    assert abs((x0 + x1) / 2 - 57.5) < 20
-    assert abs((y0 + y1) / 2 - 48.5) < 20
+    assert abs((x0 + x1) / 2 - 57.5) < 3
+    assert abs((y0 + y1) / 2 - 48.5) < 3
 
 
 @pytest.mark.parametrize("mode", ["causal", "offline"])

@@ -13,8 +13,15 @@ from rich.console import Console
 import amodal_model
 from amodal_model.clip import Mode
 from amodal_model.errors import InputError
+from amodal_model.source_prompted import PromptedSource
+from amodal_model.stream import AmodalSegmenter
 from amodal_training.evaluation import EvaluationOptions, evaluate_dataset
 from amodal_training.evaluation_method import segmenter_method
+from amodal_training.evaluation_propagation import (
+    evaluate_propagation,
+    print_propagation,
+    propagation_json,
+)
 from amodal_training.evaluation_report import print_report, report_json, report_on
 
 _WIDE = 150
@@ -43,10 +50,18 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
         bool,
         typer.Option("--noise", help="Disturb the visible masks: contours by 2 px, 5 % missing."),
     ] = False,
+    prompted: Annotated[
+        bool,
+        typer.Option("--prompted", help="Instead: J and F of objects followed from their boxes."),
+    ] = False,
 ) -> None:
     """Print the figures of a model on a dataset with amodal ground truth, next to the baselines."""
     if json_path is not None and (json_path.is_dir() or not json_path.absolute().parent.is_dir()):
         raise InputError(f"--json {json_path}: must be a file in a folder that exists")
+    if prompted:
+        segmenter = None if model == "none" else amodal_model.load(model)
+        _evaluate_prompted(dataset, segmenter, limit_clips, json_path)
+        return
     if model == "none" and no_baselines and not also:
         raise InputError("--model none with --no-baselines leaves nothing to evaluate")
     named = ([] if model == "none" else [(f"{model} ({mode})", model)]) + [
@@ -60,6 +75,17 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
     print_report(console if console.is_terminal else Console(width=_WIDE), evaluation, reports)
     if json_path is not None:
         write_json(json_path, {"mode": mode, **report_json(evaluation, reports)})
+
+
+def _evaluate_prompted(
+    dataset: Path, segmenter: AmodalSegmenter | None, limit_clips: int | None, target: Path | None
+) -> None:
+    found = evaluate_propagation(
+        dataset, PromptedSource(), segmenter, limit_clips=limit_clips, progress=True
+    )
+    print_propagation(Console(), found)
+    if target is not None:
+        write_json(target, propagation_json(found))
 
 
 def parse_also(entry: str, mode: Mode) -> tuple[str, str]:
