@@ -206,13 +206,7 @@ def weigh(
     shape = (len(masks), len(candidates))
     zero = [np.zeros(shape) for _ in range(4)]
     evidence = Evidence(
-        zero[0],
-        zero[1],
-        zero[2],
-        np.full(shape, np.inf),
-        np.full(shape, np.inf),
-        zero[3],
-        size,
+        zero[0], zero[1], zero[2], np.full(shape, np.inf), np.full(shape, np.inf), zero[3], size,
         place_std,
     )
     boxes = _boxes(masks)
@@ -301,9 +295,7 @@ def _mean_distance(
     box = intersect_boxes(mask.bbox_xyxy, region)
     if box[2] <= box[0] or box[3] <= box[1]:
         return limit
-    near = distance[
-        box[1] - region[1] : box[3] - region[1], box[0] - region[0] : box[2] - region[0]
-    ]
+    near = distance[box[1] - region[1] : box[3] - region[1], box[0] - region[0] : box[2] - region[0]]
     inside = np.minimum(near[mask.within(box)], limit)
     area = mask.area
     return float((inside.sum() + limit * (area - inside.size)) / area)
