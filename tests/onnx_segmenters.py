@@ -178,7 +178,7 @@ def write_sam2_decoder(
     best = graph.node("Reshape", value, shape)
     everything = graph.node("Add", graph.node("Mul", best, graph.number(0)), graph.number(5))
     stacked = graph.node("Concat", best, *[everything] * (masks - 1), axis=1 + len(extra))
-    sides = ("B", *extra, masks, quarter, quarter)
+    sides: Sides = ("B", *extra, masks, quarter, quarter)
     if has_logits:
         graph.output("low_res_masks", FLOAT, sides, stacked)
         stacked = graph.node("Greater", stacked, graph.number(0))
