@@ -34,4 +34,6 @@ def test_what_moves_is_no_ghost() -> None:
 
 def test_no_region_is_no_ghost() -> None:
     regions, empty, thing = _scenes()
-    assert find_ghosts(np.zeros_like(regions), 0, np.zeros(SIZE, np.float32), empty, thing).size == 0
+    assert (
+        find_ghosts(np.zeros_like(regions), 0, np.zeros(SIZE, np.float32), empty, thing).size == 0
+    )
