@@ -1,4 +1,4 @@
-"""A raw scene to find motion in: textured blocks that cross a textured ground, camera still or not."""
+"""A raw scene to find motion in: textured blocks that cross a textured ground."""
 
 from __future__ import annotations
 

@@ -9,12 +9,13 @@ from amodal_model.masks import box_mask
 from amodal_model.tracklet_quality import Moment, QualityConfig, cut, judge, touches_edge
 
 CONFIG = QualityConfig()
-GOOD = Moment(0, 400.0, 0.0, 0.9, 1.5, 0.5, is_merged=False, is_cut_off=False)
+GOOD = Moment(0, 400.0, 0.0, (0.0, 0.0), 0.9, 1.5, 0.5, is_merged=False, is_cut_off=False)
 
 
 def _moments(count: int, area: float = 400.0, first: int = 0) -> list[Moment]:
     return [
-        GOOD._replace(frame_index=first + i, area=area, travel_px=2.0 * i) for i in range(count)
+        GOOD._replace(frame_index=first + i, area=area, travel_px=2.0 * i, center=(2.0 * i, 0.0))
+        for i in range(count)
     ]
 
 
@@ -30,6 +31,8 @@ def test_every_property_counts_by_itself() -> None:
     assert judge(faint, CONFIG).score == pytest.approx(0.2)
     still = [m._replace(travel_px=0.0, moving=0.03) for m in _moments(20)]
     assert judge(still, CONFIG).score == pytest.approx(0.1)
+    misjudged = [m._replace(center=(5.0, 5.0), moving=0.03) for m in _moments(20)]
+    assert judge(misjudged, CONFIG).score == pytest.approx(0.1)
     pulsing = [m._replace(area=400.0 * (1 + i % 2)) for i, m in enumerate(_moments(20))]
     assert judge(pulsing, CONFIG).score == 0
 
