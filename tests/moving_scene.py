@@ -1,4 +1,4 @@
-"""A raw scene to find motion in: textured blocks that cross a textured ground, camera still or not."""
+"""A raw scene to find motion in: textured blocks that cross a textured ground."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def block_mask(block: int, index: int) -> np.ndarray:
     return mask
 
 
-def frame(index: int, pan: float = 0.0, blocks: tuple[int, ...] = (1, 2)) -> np.ndarray:
-    """Return a frame, uint8 RGB; ``pan`` is the camera's motion, pixels a frame."""
+def frame(index: int, camera_x: float = 0.0, blocks: tuple[int, ...] = (1, 2)) -> np.ndarray:
+    """Return a frame, uint8 RGB; ``camera_x`` is how far the camera has panned, pixels."""
     ground = texture((SIZE[0], SIZE[1] + 200), 0, 90, 150)
-    place = np.array([[1, 0, -pan * index], [0, 1, 0]], np.float64)
+    place = np.array([[1, 0, -camera_x], [0, 1, 0]], np.float64)
     image = np.asarray(cv2.warpAffine(ground, place, (SIZE[1], SIZE[0])), np.uint8)
     for block in blocks:
         width, height, light = BLOCKS[block][2], BLOCKS[block][3], BLOCKS[block][6]

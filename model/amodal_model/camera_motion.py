@@ -19,6 +19,7 @@ _GRID = 8
 _LEAST_POINTS = 24
 _ROUNDS = 6
 _LEAST_SPREAD_PX = 0.05
+_SPREAD = 33
 _LEAST_GAIN = 0.985
 _OUTLIER = 20.0
 _REPLICATE = cv2.BORDER_REPLICATE
@@ -109,7 +110,9 @@ def _textured(
     gradient = cv2.convertScaleAbs(cv2.Laplacian(image, cv2.CV_16S, ksize=3))
     steep = cv2.boxFilter(gradient, cv2.CV_32F, (_GRID, _GRID))
     grid = (slice(_GRID // 2, None, _GRID), slice(_GRID // 2, None, _GRID))
-    texture, free = np.asarray(steep[grid]), ~is_object[grid]
+    # flow spreads over the edge of what moves
+    near = cv2.dilate(is_object.astype(np.uint8), np.ones((_SPREAD, _SPREAD), np.uint8))
+    texture, free = np.asarray(steep[grid]), near[grid] == 0
     if not free.any():
         return np.zeros((0, 2)), np.zeros((0, 2))
     rows, columns = np.nonzero(free & (texture >= max(float(np.median(texture[free])), 0.5)))

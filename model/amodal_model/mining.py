@@ -159,10 +159,12 @@ def _note(tracks: dict[int, _Track], index: int, seen: MotionFrame) -> None:
 
 def _moment(index: int, sighting: Sighting) -> Moment:
     mask = sighting.mask
+    x0, y0, x1, y1 = mask.bbox_xyxy
     return Moment(
         index,
         float(max(mask.area, 1)),
         sighting.travel_px,
+        ((x0 + x1) / 2, (y0 + y1) / 2),
         sighting.stability,
         sighting.contrast,
         sighting.moving,

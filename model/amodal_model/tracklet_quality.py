@@ -18,6 +18,7 @@ class Moment(NamedTuple):
         frame_index: in the video.
         area: pixels of the frame.
         travel_px: how far its centre is from where the track was first seen in the scene.
+        center: of the box, pixels.
         stability: IoU with the mask of the last frame, moved along the flow.
         contrast: mean log odds of the foreground.
         moving: mean of how surely its pixels move by themselves.
@@ -28,6 +29,7 @@ class Moment(NamedTuple):
     frame_index: int
     area: float
     travel_px: float
+    center: tuple[float, float]
     stability: float
     contrast: float
     moving: float
@@ -42,7 +44,8 @@ class QualityConfig(NamedTuple):
         full_length: frames.
         stability: median of `Moment.stability` that is worth 0, and 1.
         full_contrast: mean log odds.
-        full_path: how far it comes through the scene, as a share of its size.
+        full_path: how far it comes, in the scene and in the image, as a share of its size: a thing
+            at rest does the one under a moving camera, the other where its motion is misjudged.
         full_moving: or mean of `Moment.moving`.
         worst_change: median change of log area a frame that is worth 0.
         growth: area over the largest of late from which a track has grown into something else.
@@ -84,7 +87,9 @@ def judge(moments: Sequence[Moment], config: QualityConfig) -> Quality:
     steady = float(np.median([m.stability for m in moments[1:]]))
     area = np.array([m.area for m in moments])
     change = float(np.median(np.abs(np.diff(np.log(area)))))
-    path = float(np.ptp([m.travel_px for m in moments])) / float(np.sqrt(np.median(area)))
+    in_scene = float(np.ptp([m.travel_px for m in moments]))
+    in_image = float(np.linalg.norm(np.ptp([m.center for m in moments], axis=0)))
+    path = min(in_scene, in_image) / float(np.sqrt(np.median(area)))
     moving = float(np.mean([m.moving for m in moments]))
     contrast = float(np.mean([m.contrast for m in moments]))
     values = (

@@ -37,7 +37,7 @@ def test_a_pan_with_zoom_is_found_although_a_fifth_of_the_image_moves_otherwise(
     away = camera_flow(motion, SIZE) - camera_flow(
         motion._replace(previous_from_current=truth), SIZE
     )
-    assert np.abs(away).max() < 0.75
+    assert np.abs(away).mean() < 0.4
     # what is left of the flow is the block's own
     assert np.abs((flow - camera_flow(motion, SIZE))[90:130, 160:220, 0]).mean() > 3
 

@@ -8,7 +8,7 @@ import pytest
 
 from amodal_model.errors import InputError
 from amodal_model.model_files import find_model
-from amodal_training.train_command import find_source, train
+from amodal_training.train_command import train
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "tabletop"
 
@@ -18,11 +18,6 @@ def test_training_leaves_a_model_that_can_be_loaded(tmp_path: Path) -> None:
     folder = find_model(tmp_path / "run")
     assert folder.graph().is_file()
     assert folder.description["network"]["uses_memory"] is False
-
-
-def test_dataset_without_visible_masks_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no visible\.json"):
-        find_source([tmp_path], None, is_selection=False)
 
 
 def test_unknown_size_is_refused(tmp_path: Path) -> None:
