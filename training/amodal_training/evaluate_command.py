@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,10 @@ import amodal_model
 from amodal_model.clip import Mode
 from amodal_model.errors import InputError
 from amodal_training.evaluation import EvaluationOptions, evaluate_dataset
+from amodal_training.evaluation_identity import evaluate_identity, identity_methods
 from amodal_training.evaluation_method import segmenter_method
 from amodal_training.evaluation_report import print_report, report_json, report_on
+from amodal_training.identity_report import identity_json, print_identity
 
 _WIDE = 150
 
@@ -43,15 +46,24 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
         bool,
         typer.Option("--noise", help="Disturb the visible masks: contours by 2 px, 5 % missing."),
     ] = False,
+    identity: Annotated[
+        bool,
+        typer.Option("--identity", help="Instead: hold the ids back; how often do they change?"),
+    ] = False,
 ) -> None:
     """Print the figures of a model on a dataset with amodal ground truth, next to the baselines."""
     if json_path is not None and (json_path.is_dir() or not json_path.absolute().parent.is_dir()):
         raise InputError(f"--json {json_path}: must be a file in a folder that exists")
+    if identity and (mode != "causal" or noise):
+        raise InputError("--identity is measured causally and on the masks as they are")
     if model == "none" and no_baselines and not also:
         raise InputError("--model none with --no-baselines leaves nothing to evaluate")
     named = ([] if model == "none" else [(f"{model} ({mode})", model)]) + [
         parse_also(entry, mode) for entry in also or []
     ]
+    if identity:
+        evaluate_ids(dataset, named, limit_clips, json_path)
+        return
     methods = [segmenter_method(name, amodal_model.load(source), mode) for name, source in named]
     options = EvaluationOptions(not no_baselines, flow, limit_clips, progress=True, noise=noise)
     evaluation = evaluate_dataset(dataset, methods, options)
@@ -60,6 +72,20 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
     print_report(console if console.is_terminal else Console(width=_WIDE), evaluation, reports)
     if json_path is not None:
         write_json(json_path, {"mode": mode, **report_json(evaluation, reports)})
+
+
+def evaluate_ids(
+    dataset: Path,
+    named: Sequence[tuple[str, str]],
+    limit_clips: int | None,
+    json_path: Path | None,
+) -> None:
+    """Print how ids are kept with the amodal state of some models, and without."""
+    segmenters = [(f"with {name}", amodal_model.load(source)) for name, source in named]
+    evaluation = evaluate_identity(dataset, identity_methods(segmenters), limit_clips)
+    print_identity(Console(), evaluation)
+    if json_path is not None:
+        write_json(json_path, identity_json(evaluation))
 
 
 def parse_also(entry: str, mode: Mode) -> tuple[str, str]:
