@@ -62,10 +62,10 @@ def test_ids_go_to_the_masks_that_overlap_most() -> None:
 
 
 def test_without_ids_the_order_of_masks_tells_nothing(tiny_segmenter: AmodalSegmenter) -> None:
-    frames = [{8: square(3 + step), 3: square(45 - step)} for step in range(12)]
+    frames = [{8: square(3 + step), 3: square(45 - step)} for step in range(5)]
     for segmenter in (None, tiny_segmenter):
         ids = associate_clip(frames, (40, 60), segmenter)
-        assert [sorted(one) for one in ids] == [[3, 8]] * 12
+        assert [sorted(one) for one in ids] == [[3, 8]] * 5
         assert all(one == ids[0] for one in ids)
 
 
@@ -76,11 +76,11 @@ def test_every_method_is_counted_on_every_clip(
     shown = [BALL in masks for masks in clip.visible_frames]
     assert not all(shown)
     methods = identity_methods([("with tiny", tiny_segmenter)])
-    evaluation = evaluate_identity(passing_dataset, methods)
+    evaluation = evaluate_identity(passing_dataset, methods, limit_clips=1)
     assert list(evaluation.counts) == ["with tiny", "without amodal state", "by overlap only"]
     for counts in evaluation.counts.values():
-        assert [one.source for one in counts] == ["source0", "source1"]
-        assert sum_counts(counts)["returns"] >= 2
+        assert [one.source for one in counts] == ["source0"]
+        assert sum_counts(counts)["returns"] >= 1
 
 
 def run(*arguments: str) -> tuple[int, str]:
