@@ -13,22 +13,31 @@ from pathlib import Path
 from amodal_model.clip import segment_clip
 from amodal_model.engine_onnx import OnnxEngine
 from amodal_model.errors import AmodalError
+from amodal_model.given_prompts import mask_from_box, mask_from_polygons
 from amodal_model.masks import BoxedMask, box_mask
 from amodal_model.model_files import find_model
 from amodal_model.results import FrameResult, ObjectResult
+from amodal_model.source_given import GivenSource
 from amodal_model.stream import AmodalSegmenter, StreamConfig
 from amodal_model.stream_state import StreamState
+from amodal_model.visible_source import Expectation, Prompt, VisibleMaskSource
 
 __all__ = [
     "AmodalError",
     "AmodalSegmenter",
     "BoxedMask",
+    "Expectation",
     "FrameResult",
+    "GivenSource",
     "ObjectResult",
+    "Prompt",
     "StreamConfig",
     "StreamState",
+    "VisibleMaskSource",
     "box_mask",
     "load",
+    "mask_from_box",
+    "mask_from_polygons",
     "segment_clip",
 ]
 

@@ -40,7 +40,7 @@ def _groups(
     allowed: Bool[np.ndarray, "M N"],
 ) -> Iterator[tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " n"]]]:
     """Yield the rows and columns of each group that allowed pairs connect."""
-    left = allowed.any(1)
+    left: Bool[np.ndarray, " M"] = allowed.any(1)
     while left.any():
         rows = np.zeros(len(allowed), bool)
         rows[np.argmax(left)] = True
@@ -50,7 +50,7 @@ def _groups(
             if (grown == rows).all():
                 break
             rows = grown
-        left &= ~rows
+        left = left & ~rows
         yield np.flatnonzero(rows), np.flatnonzero(columns)
 
 

@@ -11,7 +11,6 @@ from amodal_model.errors import InputError
 from amodal_model.masks import BoxedMask
 from amodal_model.visible_source import Arrays
 
-
 Point = tuple[float, float]
 """(x, y), frame pixels."""
 

@@ -14,14 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from amodal_model.association import (
-    AssociationConfig,
-    Candidate,
-    Reference,
-    associate,
-    mask_center,
-    move_inside,
-)
+from amodal_model.association import MIN_WITNESSES, associate
 from amodal_model.errors import InputError, LimitError
 from amodal_model.given_prompts import MAX_ID, MAX_OBJECTS, GivenMask, check_image, read_prompts
 from amodal_model.given_state import (
@@ -32,11 +25,16 @@ from amodal_model.given_state import (
     given_from_arrays,
 )
 from amodal_model.masks import BoxedMask, empty_mask
+from amodal_model.pair_evidence import (
+    AssociationConfig,
+    Candidate,
+    Reference,
+    mask_center,
+    move_inside,
+)
 from amodal_model.visible_source import Arrays, Expectation, Prompt
 
 MAX_SIDE = 16384
-MIN_WITNESSES = 3
-"""Objects that must be seen to move before their common motion is taken for the camera's."""
 
 
 class GivenConfig(NamedTuple):
@@ -54,7 +52,7 @@ class GivenConfig(NamedTuple):
     """
 
     max_hidden_frames: float = 900.0
-    velocity_gain: float = 0.4
+    velocity_gain: float = 0.7
     velocity_fade: float = 0.9
     drift_share: float = 0.25
     steady: float = 1.25

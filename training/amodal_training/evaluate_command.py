@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from amodal_model.errors import InputError
 from amodal_model.source_prompted import PromptedSource
 from amodal_model.stream import AmodalSegmenter
 from amodal_training.evaluation import EvaluationOptions, evaluate_dataset
+from amodal_training.evaluation_identity import evaluate_identity, identity_methods
 from amodal_training.evaluation_method import segmenter_method
 from amodal_training.evaluation_propagation import (
     evaluate_propagation,
@@ -23,6 +25,7 @@ from amodal_training.evaluation_propagation import (
     propagation_json,
 )
 from amodal_training.evaluation_report import print_report, report_json, report_on
+from amodal_training.identity_report import identity_json, print_identity
 
 _WIDE = 150
 
@@ -57,6 +60,10 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
         bool,
         typer.Option("--prompted", help="Instead: J and F of objects followed from their boxes."),
     ] = False,
+    identity: Annotated[
+        bool,
+        typer.Option("--identity", help="Instead: hold the ids back; how often do they change?"),
+    ] = False,
 ) -> None:
     """Print the figures of a model on a dataset with amodal ground truth, next to the baselines."""
     if json_path is not None and (json_path.is_dir() or not json_path.absolute().parent.is_dir()):
@@ -65,12 +72,17 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
         segmenter = None if model == "none" else amodal_model.load(model)
         _evaluate_prompted(dataset, segmenter, limit_clips, json_path)
         return
+    if identity and (mode != "causal" or noise):
+        raise InputError("--identity is measured causally and on the masks as they are")
     if model == "none" and no_baselines and not also:
         raise InputError("--model none with --no-baselines leaves nothing to evaluate")
     named = ([] if model == "none" else [(f"{model} ({mode})", model)]) + [
         parse_also(entry, mode) for entry in also or []
     ]
     segmenters = [(name, amodal_model.load(source, precision=precision)) for name, source in named]
+    if identity:
+        evaluate_ids(dataset, segmenters, limit_clips, json_path)
+        return
     methods = [segmenter_method(name, segmenter, mode) for name, segmenter in segmenters]
     options = EvaluationOptions(not no_baselines, flow, limit_clips, progress=True, noise=noise)
     evaluation = evaluate_dataset(dataset, methods, options)
@@ -95,6 +107,20 @@ def _evaluate_prompted(
     print_propagation(Console(), found)
     if target is not None:
         write_json(target, propagation_json(found))
+
+
+def evaluate_ids(
+    dataset: Path,
+    segmenters: Sequence[tuple[str, AmodalSegmenter]],
+    limit_clips: int | None,
+    json_path: Path | None,
+) -> None:
+    """Print how ids are kept with the amodal state of some models, and without."""
+    named = [(f"with {name}", segmenter) for name, segmenter in segmenters]
+    evaluation = evaluate_identity(dataset, identity_methods(named), limit_clips)
+    print_identity(Console(), evaluation)
+    if json_path is not None:
+        write_json(json_path, identity_json(evaluation))
 
 
 def parse_also(entry: str, mode: Mode) -> tuple[str, str]:

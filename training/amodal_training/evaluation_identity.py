@@ -9,17 +9,24 @@ in at least one frame since it was last seen. No amodal truth is read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from amodal_model.masks import BoxedMask, mask_iou
-from amodal_model.source_given import GivenSource
+from amodal_model.pair_evidence import AssociationConfig
+from amodal_model.source_given import GivenConfig, GivenSource
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.visible_source import Expectation, Prompt
+from amodal_training.evaluation_clip import open_evaluation_set
 
 SAME_FROM = 0.5
 """IoU from which a mask with an id is one of the true masks."""
+
+OVERLAP_ONLY = GivenConfig(association=AssociationConfig(like_weight=0.0, near_weight=0.0))
+"""A mask is an object's where it overlaps it, and else a new one: association as it is usual."""
 
 FrameIds = Mapping[int, int]
 """In one frame, the id that each true track got, by true track id; those that show alone."""
@@ -132,3 +139,62 @@ def associate_clip(
             _, stream = segmenter.advance(found, stream)
         ids.append(ids_of(true, found))
     return ids
+
+
+class IdentityMethod(NamedTuple):
+    """A way to give ids.
+
+    Attributes:
+        name: as the table shows it.
+        segmenter: gives the amodal state; ``None`` for none.
+        source: gives the ids.
+    """
+
+    name: str
+    segmenter: AmodalSegmenter | None
+    source: GivenSource
+
+
+def identity_methods(
+    segmenters: Iterable[tuple[str, AmodalSegmenter]],
+) -> list[IdentityMethod]:
+    """Return association with the amodal state of each segmenter, and without any."""
+    named = [IdentityMethod(name, segmenter, GivenSource()) for name, segmenter in segmenters]
+    without = IdentityMethod("without amodal state", None, GivenSource())
+    return [*named, without, IdentityMethod("by overlap only", None, GivenSource(OVERLAP_ONLY))]
+
+
+@dataclass(frozen=True, eq=False)
+class IdentityEvaluation:
+    """How ids were kept on one dataset.
+
+    Attributes:
+        dataset: name of its folder.
+        counts: by method, one entry a clip.
+    """
+
+    dataset: str
+    counts: Mapping[str, Sequence[IdentityCounts]]
+
+
+def evaluate_identity(
+    dataset: Path, methods: Sequence[IdentityMethod], limit_clips: int | None = None
+) -> IdentityEvaluation:
+    """Measure how ids are kept on a dataset folder whose own ids are held back.
+
+    Args:
+        dataset: as for `evaluate_dataset`; the videos are not decoded.
+        methods: what to measure.
+        limit_clips: only the first so many videos.
+
+    Raises:
+        DatasetError: the folder does not hold such a dataset.
+    """
+    clip_set = open_evaluation_set(dataset, limit_clips)
+    counts: dict[str, list[IdentityCounts]] = {method.name: [] for method in methods}
+    for clip in clip_set.clips():
+        frames, size = clip.visible_frames, clip.video.frame_size
+        for name, segmenter, source in methods:
+            ids = associate_clip(frames, size, segmenter, source)
+            counts[name].append(count_identity(clip.source, ids))
+    return IdentityEvaluation(dataset.resolve().name, counts)
