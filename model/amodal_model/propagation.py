@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Bool, Float32, Int32, UInt8
 
 from amodal_model.colours import colour_bins, colour_model, log_ratio, similarity
 from amodal_model.geometry import Window, window_around
@@ -38,6 +38,9 @@ SIDE = 112
 """Side of an object's window, pixels."""
 RATIO = 1.7
 """Side of the window over the larger side of the object."""
+
+LOOSE, TIGHT = 0.12, 0.06
+"""How wide a band a box, and a mask, leaves to the next cut; see `Followed.band`."""
 
 _STRIDE = 2
 _MOTION_BINS = 12
@@ -70,8 +73,11 @@ class FollowConfig(NamedTuple):
     doubt: float = 0.03
     band: float = 0.06
     renewal: float = 0.05
+    renewal_beside: float = 0.05
     beyond: float = 3.0
     least_area: float = 0.03
+    comes_out: float = 2.0
+    mix: bool = False
     cut: float = 0.6
     settling: float = 0.8
 
@@ -134,9 +140,12 @@ def advance(
     belief += _colour_cue(thing, bins, config)
     if moved is not None:
         belief += _motion_cue(sample_field(moved, window, SIDE, view.scale), prior, inside, config)
+    may_show = np.zeros((SIDE, SIDE), bool)
     if expected is not None:
         belief -= _beyond(expected, window, config)
-    prob = _settle(image, prior, _probability(belief), thing.band, config) * inside
+        may_show = sample_mask(expected.silhouette, window, SIDE) > 0.5
+        belief += config.comes_out * (may_show & (blurred < 0.5))
+    prob = _settle(image, prior, may_show, _probability(belief), thing.band, config) * inside
     area = _area(prob, window)
     if area < max(config.least_area * thing.area, 4.0):
         gone = np.zeros_like(prob)
@@ -187,7 +196,11 @@ def _look_up(
 
 def _colour_cue(thing: Followed, bins: Int32[np.ndarray, "S S"], config: FollowConfig) -> Map:
     first_on, first_beside, recent_on, recent_beside = thing.colours
-    first = np.clip(log_ratio(first_on, first_beside, bins), -config.largest, config.largest)
+    first = np.clip(
+        log_ratio(first_on, recent_beside if config.mix else first_beside, bins),
+        -config.largest,
+        config.largest,
+    )
     recent = np.clip(log_ratio(recent_on, recent_beside, bins), -config.largest, config.largest)
     return np.asarray(config.first_colour * first + config.recent_colour * recent, np.float32)
 
@@ -228,7 +241,12 @@ def _beyond(expected: Expectation, window: Window, config: FollowConfig) -> Map:
 
 
 def _settle(
-    image: UInt8[np.ndarray, "S S 3"], prior: Map, prob: Map, share: float, config: FollowConfig
+    image: UInt8[np.ndarray, "S S 3"],
+    prior: Map,
+    may_show: Bool[np.ndarray, "S S"],
+    prob: Map,
+    share: float,
+    config: FollowConfig,
 ) -> Map:
     """Return the belief mixed with a cut along the image's edges, in a band around the prior."""
     was_on = np.asarray(prior > 0.5, np.uint8)
@@ -237,7 +255,7 @@ def _settle(
     band = max(1.5, share * float(np.sqrt(was_on.sum())))
     labels = np.where(prob > 0.5, LIKELY_OBJECT, LIKELY_BACKGROUND).astype(np.uint8)
     labels[(depth > band) & (prob > 0.3)] = OBJECT
-    labels[height > band] = BACKGROUND
+    labels[(height > band) & ~(may_show & (prob > 0.5))] = BACKGROUND
     labels[(prob < 0.05) & (labels == LIKELY_BACKGROUND)] = BACKGROUND
     found = cut(image, labels)
     return np.asarray((1 - config.cut) * prob + config.cut * found, np.float32)
@@ -255,7 +273,8 @@ def _remember(
     on, beside = (prob > 0.7).astype(np.float32), (prob < 0.3).astype(np.float32) * inside
     colours = thing.colours.copy()
     if on.sum() > 20:
-        colours[2:] += config.renewal * (_models(bins, on, beside) - colours[2:])
+        renewal = np.array([[config.renewal], [config.renewal_beside]], np.float32)
+        colours[2:] += renewal * (_models(bins, on, beside) - colours[2:])
     area = thing.area + 0.1 * (_area(prob, window) - thing.area)
     band = config.band + config.settling * (thing.band - config.band)
     return Followed(window, prob, colours, area, 0.0, band)
@@ -283,7 +302,7 @@ def _look_again(
     seen = _models(bins, prob, inside)[0]
     if max(similarity(seen, thing.colours[0]), similarity(seen, thing.colours[2])) < 0.4:
         return hidden
-    return thing._replace(window=window, prob=prob, frames_gone=0.0)
+    return thing._replace(window=window, prob=prob, frames_gone=0.0, band=LOOSE)
 
 
 def _search_window(thing: Followed, view: FrameView, expected: Expectation | None) -> Window:

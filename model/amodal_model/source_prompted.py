@@ -27,11 +27,8 @@ from amodal_model.image_motion import (
 )
 from amodal_model.masks import BoxedMask, tighten
 from amodal_model.prompt_masks import Said, corrected, first_mask, gather, window_with
-from amodal_model.propagation import SIDE, FollowConfig, Followed, advance, begin
+from amodal_model.propagation import LOOSE, SIDE, TIGHT, FollowConfig, Followed, advance, begin
 from amodal_model.visible_source import Arrays, Expectation, Prompt
-
-LOOSE, TIGHT = 0.12, 0.05
-"""How wide a band a box and a mask leave to the next cut; see `Followed.band`."""
 
 
 class PromptedState(NamedTuple):

@@ -76,7 +76,10 @@ def test_a_mask_is_sampled_where_it_lies() -> None:
 
 def test_flow_says_where_a_pixel_was() -> None:
     big = _texture((120, 160))
-    before, after = big[10:110, 10:150].copy(), big[13:113, 14:154].copy()  # content moves left 4, up 3
+    before, after = (
+        big[10:110, 10:150].copy(),
+        big[13:113, 14:154].copy(),
+    )  # content moves left 4, up 3
     flow = backward_flow(after, before)
     assert np.median(flow[..., 0]) == pytest.approx(4, abs=0.3)
     assert np.median(flow[..., 1]) == pytest.approx(3, abs=0.3)
