@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from amodal_model.colours import colour_bins, colour_model, log_ratio
+from amodal_model.followed_object import RATIO, SIDE
 from amodal_model.geometry import Window, window_around
 from amodal_model.graph_cut import (
     BACKGROUND,
@@ -25,7 +26,6 @@ from amodal_model.graph_cut import (
 )
 from amodal_model.image_motion import inside_frame, sample_image, sample_mask, window_axes
 from amodal_model.masks import BoxedMask
-from amodal_model.propagation import RATIO, SIDE
 from amodal_model.visible_source import Prompt
 
 _BITS = 5

@@ -265,4 +265,5 @@ def test_frames_of_one_colour_do_no_harm(source: PromptedSource) -> None:
         prompts = [Prompt(1, bbox_xyxy=(40, 40, 90, 90))] if index == 0 else []
         masks, state = _find(source, blank, state, *prompts)
     assert set(masks) <= {1}
+    assert state is not None
     assert np.isfinite(state.probs).all()
