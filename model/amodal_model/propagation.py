@@ -177,7 +177,9 @@ def _remember(
     colours = thing.colours.copy()
     if on.sum() > 20:
         colours[2:] += config.renewal * (looks_of(bins, on, beside) - colours[2:])
-    area = thing.area + 0.1 * (area_of(prob, window) - thing.area)
+    seen = area_of(prob, window)
+    # shrinking is more often an occluder than distance: it is forgotten slowly
+    area = thing.area + (0.1 if seen > thing.area else 0.005) * (seen - thing.area)
     band = config.band + config.settling * (thing.band - config.band)
     return Followed(window, prob, colours, area, 0.0, band)
 

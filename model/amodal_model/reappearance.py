@@ -27,11 +27,13 @@ from amodal_model.graph_cut import BACKGROUND, LIKELY_BACKGROUND, LIKELY_OBJECT,
 from amodal_model.image_motion import FrameView, inside_frame, sample_image
 from amodal_model.visible_source import Expectation
 
-_LEAST_CUE = 1.0
+_LEAST_CUE = 1.5
 """Log odds that a colour must speak for the object to begin with."""
 _LEAST_SHARE, _LARGEST_SHARE = 0.1, 2.0
 """Of its usual area, what an object shows when it is found again."""
 _LEAST_SIMILARITY = 0.4
+_CAUTION = np.float32(0.9)
+"""Probability of what is found again: where another object is surer of a pixel, it keeps it."""
 
 
 def look_again(
@@ -51,15 +53,14 @@ def look_again(
     labels = np.where(blob > 0, LIKELY_OBJECT, BACKGROUND).astype(np.uint8)
     around = np.asarray(cv2.dilate(blob, np.ones((9, 9), np.uint8)), np.uint8)
     labels[(around > 0) & (blob == 0)] = LIKELY_BACKGROUND
-    prob = np.float32(0.9) * cut(image, labels).astype(np.float32)
-    share = area_of(prob, window) / max(thing.area, 1.0)
+    prob = _CAUTION * cut(image, labels).astype(np.float32)
+    usual = thing.area if expected is None else max(thing.area, float(expected.silhouette.area))
+    share = area_of(prob, window) / max(usual, 1.0)
     if not _LEAST_SHARE <= share <= _LARGEST_SHARE:
         return hidden
     seen = looks_of(bins, prob, inside)[0]
-    if (
-        max(similarity(seen, thing.colours[0]), similarity(seen, thing.colours[2]))
-        < _LEAST_SIMILARITY
-    ):
+    alike = max(similarity(seen, thing.colours[0]), similarity(seen, thing.colours[2]))
+    if alike < _LEAST_SIMILARITY:
         return hidden
     return thing._replace(window=window, prob=prob, frames_gone=0.0, band=LOOSE)
 
