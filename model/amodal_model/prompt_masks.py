@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from amodal_model.colours import colour_bins, colour_model, log_ratio
+from amodal_model.followed_object import RATIO, SIDE
 from amodal_model.geometry import Window, window_around
 from amodal_model.graph_cut import (
     BACKGROUND,
@@ -25,7 +26,6 @@ from amodal_model.graph_cut import (
 )
 from amodal_model.image_motion import inside_frame, sample_image, sample_mask, window_axes
 from amodal_model.masks import BoxedMask
-from amodal_model.propagation import RATIO, SIDE
 from amodal_model.visible_source import Prompt
 
 _BITS = 5
@@ -36,6 +36,8 @@ _MIDDLE, _CORNER = 2.0, -0.7
 """Log odds of belonging to the object at the middle of a box, and at its rim."""
 _POINT_RADIUS = 0.02
 """Radius of what a point settles, as a share of the window's side."""
+_ALIKE = 24.0
+"""Distance in OpenCV's 8-bit Lab within which two colours may be of one thing."""
 _POINT_REACH = 0.5
 """Side of the window around lone points, as a share of the frame's smaller side."""
 
@@ -93,12 +95,16 @@ def corrected(image: UInt8[np.ndarray, "H W 3"], window: Window, prob: Map, poin
     """Return a map with the points on and off the object heeded, and what they imply beside."""
     if not points:
         return prob
+    crop = sample_image(image, window, SIDE)
     on, off = (_discs(window, points, sign) for sign in (True, False))
-    labels = np.where(prob > 0.5, LIKELY_OBJECT, LIKELY_BACKGROUND).astype(np.uint8)
+    is_object = prob > 0.5
+    labels = np.where(is_object, LIKELY_OBJECT, LIKELY_BACKGROUND).astype(np.uint8)
+    labels[_alike(crop, on & ~is_object) & ~is_object] = LIKELY_OBJECT
+    labels[_alike(crop, off & is_object) & is_object] = LIKELY_BACKGROUND
     labels[on] = OBJECT
     labels[off] = BACKGROUND
     labels[inside_frame(window, SIDE, image.shape[:2]) == 0] = BACKGROUND
-    found = cut(sample_image(image, window, SIDE), labels, rounds=2)
+    found = cut(crop, labels, rounds=2)
     return np.asarray((0.25 * prob + 0.75 * found) * ~off, np.float32)
 
 
@@ -236,15 +242,7 @@ def _from_points(image: UInt8[np.ndarray, "H W 3"], points: Points) -> tuple[Win
 def _grown(image: UInt8[np.ndarray, "H W 3"], window: Window, points: Points) -> Map:
     crop = sample_image(image, window, SIDE)
     on, off = (_discs(window, points, sign) for sign in (True, False))
-    lab = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2LAB), np.float32)
-    seeds = lab[on] if on.any() else lab[SIDE // 2 : SIDE // 2 + 1, SIDE // 2]
-    apart = np.min(
-        [np.linalg.norm(lab - seed, axis=-1) for seed in seeds[:: max(len(seeds) // 8, 1)]], axis=0
-    )
-    alike = np.asarray((apart < 24) & ~off, np.uint8) | on
-    _, parts = cv2.connectedComponents(np.asarray(alike, np.uint8))
-    together = np.isin(parts, np.unique(parts[on])) & (alike > 0)
-    labels = np.where(together, LIKELY_OBJECT, LIKELY_BACKGROUND).astype(np.uint8)
+    labels = np.where(_alike(crop, on) & ~off, LIKELY_OBJECT, LIKELY_BACKGROUND).astype(np.uint8)
     labels[on] = OBJECT
     labels[off] = BACKGROUND
     rim = 3
@@ -253,3 +251,18 @@ def _grown(image: UInt8[np.ndarray, "H W 3"], window: Window, points: Points) ->
     labels[edge & ~on] = BACKGROUND
     labels[inside_frame(window, SIDE, image.shape[:2]) == 0] = BACKGROUND
     return cut(crop, labels, rounds=3).astype(np.float32)
+
+
+def _alike(
+    crop: UInt8[np.ndarray, "S S 3"], seeds: Bool[np.ndarray, "S S"]
+) -> Bool[np.ndarray, "S S"]:
+    """Return what has nearly the colour of some seed and hangs together with the seeds."""
+    if not seeds.any():
+        return seeds
+    lab = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2LAB), np.float32)
+    colours = lab[seeds]
+    sample = colours[:: max(len(colours) // 8, 1)]
+    apart = np.min([np.linalg.norm(lab - colour, axis=-1) for colour in sample], axis=0)
+    alike = np.asarray((apart < _ALIKE) | seeds, np.uint8)
+    _, parts = cv2.connectedComponents(alike)
+    return np.asarray(np.isin(parts, np.unique(parts[seeds])) & (alike > 0), bool)

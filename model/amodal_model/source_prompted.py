@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 
 from amodal_model.colours import BINS
 from amodal_model.errors import InputError
+from amodal_model.followed_object import LOOSE, SIDE, TIGHT, FollowConfig, Followed, begin
 from amodal_model.geometry import Window, paste_values
 from amodal_model.image_motion import (
     FrameView,
@@ -27,11 +28,8 @@ from amodal_model.image_motion import (
 )
 from amodal_model.masks import BoxedMask, tighten
 from amodal_model.prompt_masks import Said, corrected, first_mask, gather, window_with
-from amodal_model.propagation import SIDE, FollowConfig, Followed, advance, begin
+from amodal_model.propagation import advance
 from amodal_model.visible_source import Arrays, Expectation, Prompt
-
-LOOSE, TIGHT = 0.12, 0.05
-"""How wide a band a box and a mask leave to the next cut; see `Followed.band`."""
 
 
 class PromptedState(NamedTuple):
