@@ -6,7 +6,7 @@ EXTRAS ?= cpu,train,dev
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup demo test check bench results results-train clean
+.PHONY: help setup demo test check bench faults service-cost results results-train clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -28,6 +28,21 @@ check: $(VENV)/.develop  ## formatting, lint, types, import contracts
 
 bench: $(VENV)/.serve  ## CPU time a frame, by stage
 	$(BIN)/amodal bench
+
+# JOBS, KILLS and FREEZES of each run under fire.
+JOBS ?= 200
+KILLS ?= 50
+FREEZES ?= 5
+FAULTS = $(BIN)/python tests/faults/fault_run.py --jobs $(JOBS) --kills $(KILLS) --freezes $(FREEZES)
+
+faults: $(VENV)/.develop  ## kill and freeze workers while they work: no job may be lost or differ
+	$(FAULTS) --database sqlite --workers 1
+	$(FAULTS) --database sqlite --workers 3
+	$(FAULTS) --database postgres --workers 1
+	$(FAULTS) --database postgres --workers 3
+
+service-cost: $(VENV)/.develop  ## idle memory of the server, and what it adds to the library's work
+	$(BIN)/python tests/faults/service_cost.py
 
 # DATASETS: benchmark folders; LABELED, SHAPES: what the runs are trained on (docs/results.md).
 DATASETS ?=

@@ -22,10 +22,16 @@ class SmallClip(NamedTuple):
 
 
 def write_small_clip(
-    folder: Path, name: str, frames: int, size: tuple[int, int] = (48, 64), shift: float = 0.0
+    folder: Path,
+    name: str,
+    frames: int,
+    size: tuple[int, int] = (48, 64),
+    *,
+    shift: float = 0.0,
+    objects: int = 2,
 ) -> SmallClip:
-    """Write a clip; another ``shift`` gives another one."""
-    masks = [_masks(index, frames, size, shift) for index in range(frames)]
+    """Write a clip; another ``shift`` gives another one. ``objects``: the block, and discs."""
+    masks = [_masks(index, frames, size, shift, objects) for index in range(frames)]
     with av.open(str(folder / name), "w") as container:
         stream = container.add_stream("libx264", rate=FPS)
         assert isinstance(stream, av.VideoStream)
@@ -33,7 +39,8 @@ def write_small_clip(
         stream.pix_fmt = "yuv420p"
         for pair in masks:
             image = np.full((*size, 3), 90, np.uint8)
-            image[pair[1]], image[pair[0]] = (220, 160, 40), (40, 70, 160)
+            for number, mask in enumerate(pair):
+                image[mask] = (40 + 30 * number, 70, 160)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
     visible = folder / f"{name}.visible.json"
@@ -42,19 +49,21 @@ def write_small_clip(
 
 
 def _masks(
-    index: int, frames: int, size: tuple[int, int], shift: float
-) -> tuple[np.ndarray, np.ndarray]:
+    index: int, frames: int, size: tuple[int, int], shift: float, objects: int
+) -> list[np.ndarray]:
+    """Return the visible masks, nearest first: what is in front takes from what is behind."""
     height, width = size
     rows, columns = np.mgrid[:height, :width]
-    block = (abs(columns - width // 2) < width // 6) & (rows > height // 4)
-    x, y = width * index / max(frames - 1, 1), height * (0.5 + 0.2 * np.sin(shift))
-    disc = (columns - x) ** 2 + (rows - y) ** 2 < (height / 7) ** 2
-    return block, disc & ~block
+    visible = [(abs(columns - width // 2) < width // 6) & (rows > height // 4)]
+    for number in range(1, objects):
+        x = width * ((index / max(frames - 1, 1) + (number - 1) / objects) % 1.0)
+        y = height * (0.5 + 0.2 * np.sin(shift + number - 1))
+        disc = (columns - x) ** 2 + (rows - y) ** 2 < (height / 7) ** 2
+        visible.append(disc & ~np.logical_or.reduce(visible))
+    return visible
 
 
-def _mask_file(
-    name: str, size: tuple[int, int], masks: list[tuple[np.ndarray, np.ndarray]]
-) -> dict[str, Any]:
+def _mask_file(name: str, size: tuple[int, int], masks: list[list[np.ndarray]]) -> dict[str, Any]:
     height, width = size
     video = {"id": 3, "file_name": name, "width": width, "height": height}
     return {
@@ -62,12 +71,12 @@ def _mask_file(
         "categories": [{"id": 2, "name": "thing"}],
         "annotations": [
             {
-                "id": track_id,
+                "id": 10 * (at + 1),
                 "video_id": 3,
                 "category_id": 2,
                 "segmentations": [_rle(pair[at]) for pair in masks],
             }
-            for at, track_id in enumerate((10, 20))
+            for at in range(len(masks[0]))
         ],
     }
 

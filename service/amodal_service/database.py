@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.exc import OperationalError
 
-from amodal_model.errors import InputError
+from amodal_model.errors import InputError, UnavailableError
 
 METADATA = sa.MetaData(
     naming_convention={
@@ -30,6 +31,9 @@ METADATA = sa.MetaData(
 """Every table of the service; the modules that own them add to it."""
 
 BUSY_TIMEOUT_S = 30
+IDLE_TIMEOUT_S = 30
+"""A process that freezes in the middle of a transaction loses it, and its locks, on Postgres. On
+SQLite it keeps the others waiting until it goes on or is killed."""
 _MIGRATION_LOCK = 0x616D6F64  # "amod": the advisory lock under which Postgres is migrated
 
 
@@ -74,10 +78,12 @@ def open_database(url: str) -> Database:
 
     Raises:
         InputError: a URL of another kind of database.
+        UnavailableError: it cannot be reached, or another process keeps it locked.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
-        engine = sa.create_engine(parsed, pool_pre_ping=True, pool_size=8)
+        options = {"options": f"-c idle_in_transaction_session_timeout={IDLE_TIMEOUT_S}s"}
+        engine = sa.create_engine(parsed, pool_pre_ping=True, pool_size=8, connect_args=options)
     elif parsed.get_backend_name() == "sqlite" and parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
@@ -89,7 +95,11 @@ def open_database(url: str) -> Database:
             "postgresql+psycopg://... (AMODAL_DATABASE_URL)"
         )
     database = Database(engine)
-    migrate(database)
+    try:
+        migrate(database)
+    except OperationalError as error:
+        reason = str(error.orig).splitlines()[0]
+        raise UnavailableError(f"database {parsed.render_as_string()}: {reason}") from error
     return database
 
 

@@ -97,6 +97,12 @@ class Worker:
         self._pulse.start()
         _log.info("worker_started", worker=self.name.id, jobs=settings.worker_jobs)
 
+    @property
+    def running(self) -> list[str]:
+        """Ids of the jobs that run here now."""
+        with self._lock:
+            return [each.job.id for each in self._running.values()]
+
     def stop(self) -> None:
         """Stop the running executions at their next frame and leave their jobs to other workers.
 
@@ -108,7 +114,7 @@ class Worker:
         for each in left:
             each.stop.set()
         deadline_s = time.monotonic() + STOP_TIMEOUT_S
-        while self._running and time.monotonic() < deadline_s:
+        while self.running and time.monotonic() < deadline_s:
             time.sleep(0.01)
         self._pulse.join()
         DBOS.destroy(destroy_registry=True)

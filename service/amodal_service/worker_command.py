@@ -16,6 +16,9 @@ from amodal_service.settings import settings_from
 from amodal_service.worker import running_worker
 from amodal_service.workplace import open_workplace
 
+SIGNAL_S = 0.5
+"""The system may hand a signal to another thread; the main one sees to it when it next wakes."""
+
 
 def worker(
     data: Annotated[
@@ -38,4 +41,5 @@ def worker(
         Housekeeping(place, queue),
         running_worker(place, queue),
     ):
-        stop.wait()
+        while not stop.wait(SIGNAL_S):
+            pass

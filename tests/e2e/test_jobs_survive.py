@@ -1,7 +1,10 @@
-"""Jobs outlive the processes that run them: killed, frozen, stopped; real processes, real sockets."""
+"""Jobs outlive the processes that run them: killed, frozen or stopped, and real ones."""
 
 import json
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -47,20 +50,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 class Service:
-    """A server without a worker of its own, and what a client does with it."""
+    """What a client does with a server."""
 
-    def __init__(self, start: Start) -> None:
-        self.port = free_port()
-        self._start = start
-        self.client = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
-        self.serve("--no-worker")
+    def __init__(self, client: httpx2.Client) -> None:
+        self.client = client
 
-    def serve(self, *options: str) -> ServiceProcess:
-        process = self._start("serve", "--port", str(self.port), *options)
-        wait_until(self._answers, timeout_s=120)
-        return process
-
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         try:
             return self.client.get("/healthz").status_code == 200
         except httpx2.TransportError:
@@ -96,8 +91,12 @@ class Service:
 
 @pytest.fixture
 def service(start: Start) -> Iterator[Service]:
-    service = Service(start)
-    with service.client:
+    """A server without a worker of its own."""
+    port = free_port()
+    start("serve", "--port", str(port), "--no-worker")
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        service = Service(client)
+        wait_until(service.answers, timeout_s=120)
         yield service
 
 
@@ -120,14 +119,33 @@ def test_a_job_goes_on_in_another_worker_when_its_own_is_killed(
     assert 2 * CHUNK_FRAMES <= done < FRAMES
 
 
+def _freeze(worker: ServiceProcess, database: Path) -> None:
+    """Freeze a worker while it holds no lock: a frozen writer of SQLite stops everybody."""
+    while True:
+        worker.pause()
+        with closing(sqlite3.connect(database, timeout=0.5)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                worker.go_on()
+                time.sleep(0.1)
+                continue
+            connection.rollback()
+            return
+
+
 @pytest.mark.slow
 def test_a_frozen_worker_that_wakes_up_changes_nothing(
-    service: Service, start: Start, clip: SmallClip, undisturbed: dict[str, bytes]
+    service: Service,
+    start: Start,
+    clip: SmallClip,
+    undisturbed: dict[str, bytes],
+    tmp_path: Path,
 ) -> None:
     first = start("worker")
     job_id = service.post(clip)
     service.wait_for_frames(job_id, CHUNK_FRAMES)
-    first.pause()
+    _freeze(first, tmp_path / "data" / "amodal.sqlite3")
     start("worker")
     wait_until(lambda: service.job(job_id)["attempts"] == 2, timeout_s=120)
     first.go_on()
@@ -140,20 +158,18 @@ def test_a_frozen_worker_that_wakes_up_changes_nothing(
 
 
 @pytest.mark.slow
-def test_a_stopped_server_leaves_its_job_for_the_next_one(
-    start: Start, clip: SmallClip, undisturbed: dict[str, bytes], tmp_path: Path
+def test_a_stopped_worker_leaves_its_job_to_the_next_one(
+    service: Service, start: Start, clip: SmallClip, undisturbed: dict[str, bytes]
 ) -> None:
-    service = Service(start)
-    with service.client:
-        job_id = service.post(clip)
-        worker = start("worker")
-        service.wait_for_frames(job_id, CHUNK_FRAMES)
-        assert worker.stop() == 0
-        left = service.job(job_id)
-        assert (left["state"], left["attempts"]) == ("queued", 0)
-        start("worker")
-        job = service.wait_for_end(job_id)
-        assert (job["state"], job["attempts"]) == ("succeeded", 1)
-        assert service.files(job) == undisturbed
-        log = [json.loads(line) for line in worker.log.read_text().splitlines()]
-        assert {"job_id", "event", "level", "timestamp"} <= log[1].keys()
+    worker = start("worker")
+    job_id = service.post(clip)
+    service.wait_for_frames(job_id, CHUNK_FRAMES)
+    assert worker.stop() == 0
+    left = service.job(job_id)
+    assert (left["state"], left["attempts"]) == ("queued", 0)
+    start("worker")
+    job = service.wait_for_end(job_id)
+    assert (job["state"], job["attempts"]) == ("succeeded", 1)
+    assert service.files(job) == undisturbed
+    log = [json.loads(line) for line in worker.log.read_text().splitlines()]
+    assert {"job_id", "event", "level", "timestamp"} <= log[1].keys()

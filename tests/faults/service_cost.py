@@ -1,0 +1,169 @@
+"""What the service costs: idle memory, and the processor time of POST /v1/segment.
+
+    python tests/faults/service_cost.py
+
+The clip is 3 s of 640x480 with five objects. The library's work on it is what the same functions
+take when called in this process: reading the masks, decoding, the stream step, records. The
+server's is the processor time of its process from request to answer, less its cost when idle.
+Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import httpx2
+import msgspec
+from service_processes import ServiceProcess, free_port, wait_until
+from small_clips import SmallClip, write_small_clip
+
+import amodal_model
+from amodal_model.stream import AmodalSegmenter
+from amodal_service.records import Record
+from amodal_service.segmentation import finished_frames
+from amodal_service.sources import find_sources
+
+FRAMES = 75
+SIZE = (480, 640)
+OBJECTS = 5
+MEGABYTE = 1 << 20
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="What the service costs.")
+    parser.add_argument("--clips", type=int, default=5, help="clips of each kind")
+    clips = parser.parse_args().clips
+    with tempfile.TemporaryDirectory(prefix="amodal-cost-") as name:
+        folder = Path(name)
+        clip = write_small_clip(folder, "street.mp4", FRAMES, SIZE, objects=OBJECTS)
+        print(json.dumps(_measure(folder, clip, clips)))  # noqa: T201  its output
+
+
+def _measure(folder: Path, clip: SmallClip, clips: int) -> dict[str, float]:
+    """Take library and server in turns: what slows the machine down slows down both."""
+    segmenter = amodal_model.load()
+    taken: dict[str, list[float]] = defaultdict(list)
+    with _running_server(folder) as (client, pid):
+        idle = _idle_cost(pid)
+        report = {"idle_megabytes": _memory_bytes(pid) / MEGABYTE, "idle_cpu_ms_a_second": idle}
+        for turn in range(clips + 1):  # the first warms up
+            costs = {"library": _library_cpu_s(clip, segmenter)}
+            for kind, request in _requests(clip).items():
+                costs[kind] = _request_cpu_s(client, pid, request, idle)
+            for kind, cost in costs.items():
+                taken[kind] += [cost] if turn else []
+    median = {kind: statistics.median(costs) for kind, costs in taken.items()}
+    report |= {f"{kind}_cpu_ms_a_frame": 1000 * cost / FRAMES for kind, cost in median.items()}
+    ratios = {kind: cost / median["library"] - 1 for kind, cost in median.items()}
+    report |= {f"overhead_{kind}": ratios[kind] for kind in ratios if kind != "library"}
+    return {name: round(value, 3) for name, value in report.items()}
+
+
+def _library_cpu_s(clip: SmallClip, segmenter: AmodalSegmenter) -> float:
+    started_s = time.process_time()
+    _segment(clip, segmenter)
+    return time.process_time() - started_s
+
+
+def _request_cpu_s(
+    client: httpx2.Client, pid: int, request: dict[str, Any], idle_ms_a_second: float
+) -> float:
+    """Return what a request costs the server, less what it costs when idle for as long."""
+    started_s, began_s = _cpu_s(pid), time.monotonic()
+    client.post("/v1/segment", **request).raise_for_status()
+    idle_s = idle_ms_a_second / 1000 * (time.monotonic() - began_s)
+    return _cpu_s(pid) - started_s - idle_s
+
+
+def _segment(clip: SmallClip, segmenter: AmodalSegmenter) -> list[Record]:
+    source = find_sources(clip.video, clip.visible, lambda line: None).clips[0]
+    return [frame.record for frame in finished_frames(source, segmenter, "causal")]
+
+
+@contextmanager
+def _running_server(folder: Path) -> Iterator[tuple[httpx2.Client, int]]:
+    """Run a server as it is by default, not in a hurry as in tests."""
+    port = free_port()
+    settings = {"AMODAL_DATA": str(folder / "data"), "AMODAL_POLL_S": "0.5"}
+    settings |= {"AMODAL_HEARTBEAT_S": "2", "AMODAL_DEAD_AFTER_S": "15"}
+    server = ServiceProcess("serve", settings, folder / "log", "--port", str(port))
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as client:
+            wait_until(lambda: _answers(client), timeout_s=120)
+            time.sleep(3)
+            yield client, server.pid
+    finally:
+        server.stop()
+
+
+def _answers(client: httpx2.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+def _requests(clip: SmallClip) -> dict[str, dict[str, Any]]:
+    files = {
+        "video": (clip.video.name, clip.video.read_bytes()),
+        "visible": ("visible.json", clip.visible.read_bytes()),
+    }
+    content = json.loads(clip.visible.read_text())
+    tracks = content["annotations"]
+    frames = [
+        {
+            "objects": [
+                {"track_id": each["id"], "rle": each["segmentations"][index]}
+                for each in tracks
+                if each["segmentations"][index]
+            ]
+        }
+        for index in range(FRAMES)
+    ]
+    masks = {"height": SIZE[0], "width": SIZE[1], "fps": 25, "frames": frames}
+    return {
+        "json": {"files": files},
+        "msgpack": {"files": files, "headers": {"accept": "application/msgpack"}},
+        "masks_only_json": {
+            "content": msgspec.json.encode(masks),
+            "headers": {"content-type": "application/json"},
+        },
+    }
+
+
+def _idle_cost(pid: int) -> float:
+    started_s = _cpu_s(pid)
+    time.sleep(10)
+    return round(1000 * (_cpu_s(pid) - started_s) / 10, 2)
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the processor time of a process so far: all threads, user and system."""
+    numbers = Path(f"/proc/{pid}/schedstat")
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    if numbers.exists():
+        return sum(int((each / "schedstat").read_text().split()[0]) for each in threads) / 1e9
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def _memory_bytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+
+if __name__ == "__main__":
+    main()
