@@ -11,7 +11,9 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from amodal_model import errors
 from amodal_model.errors import AmodalError, QuotaError
@@ -68,7 +70,20 @@ def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  registered for it alone
     status = HTTPStatus(error.status_code)
     kind = Kind(f"http-{status.value}", status.value, status.phrase)
-    return problem_response(request, problem(kind, str(error.detail)), error.headers)
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
+    return problem_response(request, problem(kind, str(error.detail)), headers)
+
+
+def _allowed_methods(request: Request) -> set[str]:
+    """Return the methods of every route of the path; Starlette names those of the first alone."""
+    return {
+        method
+        for route in iter_route_contexts(request.app.routes)
+        if route.path and compile_path(route.path)[0].fullmatch(request.url.path)
+        for method in route.methods or ()
+    }
 
 
 def _on_unforeseen_error(request: Request, error: Exception) -> JSONResponse:

@@ -66,6 +66,16 @@ class JobQueue:
             self._client.resume_workflows(left, queue_name=QUEUE)
         return left
 
+    def find_lost(self, workflow_ids: list[str]) -> set[str]:
+        """Return the runs among some that neither wait nor run."""
+        found = self._client.list_workflows(
+            workflow_ids=workflow_ids,
+            status=["ENQUEUED", "DELAYED", "PENDING"],
+            load_input=False,
+            load_output=False,
+        )
+        return set(workflow_ids) - {each.workflow_id for each in found}
+
     def release(self, workflow_ids: list[str]) -> None:
         """Put runs back into the queue."""
         if workflow_ids:

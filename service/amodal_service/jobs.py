@@ -262,6 +262,30 @@ def release(connection: Connection, job: Job) -> None:
     )
 
 
+def silent_jobs(connection: Connection, before_s: float, limit: int = 500) -> list[Job]:
+    """Return waiting and running jobs that nothing has happened to since a time, oldest first."""
+    query = sa.select(jobs).where(jobs.c.state.in_(ACTIVE), jobs.c.updated_s < before_s)
+    rows = connection.execute(query.order_by(jobs.c.updated_s).limit(limit)).mappings()
+    return [Job(**row) for row in rows]
+
+
+def restart(connection: Connection, job: Job) -> int | None:
+    """Begin a new run of a job whose run is lost; ``None`` where something has happened to it."""
+    changed = connection.execute(
+        jobs.update()
+        .where(jobs.c.id == job.id, jobs.c.epoch == job.epoch, jobs.c.runs == job.runs)
+        .where(jobs.c.state.in_(ACTIVE), jobs.c.updated_s == job.updated_s)
+        .values(
+            state="queued",
+            runs=jobs.c.runs + 1,
+            epoch=jobs.c.epoch + 1,
+            worker=None,
+            updated_s=time.time(),
+        )
+    )
+    return job.runs + 1 if changed.rowcount else None
+
+
 def set_total(connection: Connection, job: Job, frames_total: int) -> None:
     """Record the number of a job's frames.
 

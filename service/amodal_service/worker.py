@@ -44,6 +44,8 @@ _log = structlog.get_logger()
 WATCH_S = 0.25
 """Seconds between two looks at whether the jobs that run here are still this worker's."""
 STOP_TIMEOUT_S = 20.0
+MIN_REPAIR_S = 1.0
+"""Seconds, at least, between two searches for jobs that have lost their place in the queue."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Worker:
         self._lock = threading.Lock()
         self._is_stopping = threading.Event()
         self._orphans: set[str] = set()
+        self._repair_s = max(2 * place.settings.dead_after_s, MIN_REPAIR_S)
+        self._next_repair_s = time.monotonic() + self._repair_s
         self._pulse = threading.Thread(target=self._beat, name="amodal-pulse", daemon=True)
 
     def start(self) -> None:
@@ -199,6 +203,26 @@ class Worker:
             except Exception as error:  # the pulse must not stop: the next beat may do better
                 _log.warning("pulse_failed", error=str(error).splitlines()[0])
 
+    def _restart_lost(self) -> None:
+        """Begin a new run of jobs whose run has ended without them, which should not happen.
+
+        Looked at once a while, of jobs that nothing has happened to for as long.
+        """
+        if time.monotonic() < self._next_repair_s:
+            return
+        self._next_repair_s = time.monotonic() + self._repair_s
+        database = self._place.database
+        with database.read() as connection:
+            silent = jobs.silent_jobs(connection, time.time() - self._repair_s)
+        by_run = {workflow_id(job.id, job.runs): job for job in silent}
+        for lost in self._queue.find_lost(list(by_run)) if by_run else ():
+            job = by_run[lost]
+            with database.write() as connection:
+                run = jobs.restart(connection, job)
+                if run is not None:
+                    _log.error("job_restarted", job_id=job.id, lost=lost)
+                    self._queue.add(connection, job.id, run, owner=job.owner, priority=job.priority)
+
     def _watch(self) -> None:
         """Stop the executions whose jobs were cancelled, deleted or taken over."""
         with self._lock:
@@ -217,6 +241,7 @@ class Worker:
         if live and live[0] == self.name.id:  # one is enough, and which one all agree on
             for taken in self._queue.release_dead(frozenset(live)):
                 _log.warning("job_taken_over", run=taken)
+            self._restart_lost()
         with self._lock:
             idle = set(self._queue.pending_of(self.name.id)) - set(self._running)
         lost = idle & self._orphans  # twice in a row: it is not just about to start

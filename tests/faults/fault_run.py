@@ -200,7 +200,8 @@ def _disturb(at: Field, plan: Plan) -> None:
     """Strike at random moments, spread over the whole run, until every job has ended."""
     rng = random.Random(plan.seed)  # noqa: S311  a repeatable plan, no secret
     strikes = plan.kills + plan.freezes
-    moments = sorted(rng.uniform(0, plan.jobs) for _ in range(strikes))
+    last = max(plan.jobs - plan.workers - 1, 1)  # while there is still something to disturb
+    moments = sorted(rng.uniform(0, last) for _ in range(strikes))
     deadline_s = time.monotonic() + plan.timeout_s
     while (ended := _count_ended(at)) < plan.jobs and time.monotonic() < deadline_s:
         at.thaw(time.monotonic())

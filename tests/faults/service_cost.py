@@ -4,7 +4,7 @@
 
 The clip is 3 s of 640x480 with five objects. The library's work on it is what the same functions
 take when called in this process: reading the masks, decoding, the stream step, records. The
-server's is the processor time of its process from request to answer, less its cost when idle.
+server's is the processor time of its process from request to answer; it has no worker then.
 Prints one JSON object.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -56,13 +57,14 @@ def _measure(folder: Path, clip: SmallClip, clips: int) -> dict[str, float]:
     """Take library and server in turns: what slows the machine down slows down both."""
     segmenter = amodal_model.load()
     taken: dict[str, list[float]] = defaultdict(list)
-    with _running_server(folder) as (client, pid):
-        idle = _idle_cost(pid)
-        report = {"idle_megabytes": _memory_bytes(pid) / MEGABYTE, "idle_cpu_ms_a_second": idle}
+    with _running_server(folder) as (_, pid):
+        report = {"idle_megabytes": _memory_bytes(pid) / MEGABYTE}
+        report["idle_cpu_ms_a_second"] = _idle_cost(pid)
+    with _running_server(folder, "--no-worker") as (client, pid):
         for turn in range(clips + 1):  # the first warms up
             costs = {"library": _library_cpu_s(clip, segmenter)}
             for kind, request in _requests(clip).items():
-                costs[kind] = _request_cpu_s(client, pid, request, idle)
+                costs[kind] = _request_cpu_s(client, pid, request)
             for kind, cost in costs.items():
                 taken[kind] += [cost] if turn else []
     median = {kind: statistics.median(costs) for kind, costs in taken.items()}
@@ -78,14 +80,10 @@ def _library_cpu_s(clip: SmallClip, segmenter: AmodalSegmenter) -> float:
     return time.process_time() - started_s
 
 
-def _request_cpu_s(
-    client: httpx2.Client, pid: int, request: dict[str, Any], idle_ms_a_second: float
-) -> float:
-    """Return what a request costs the server, less what it costs when idle for as long."""
-    started_s, began_s = _cpu_s(pid), time.monotonic()
+def _request_cpu_s(client: httpx2.Client, pid: int, request: dict[str, Any]) -> float:
+    started_s = _cpu_s(pid)
     client.post("/v1/segment", **request).raise_for_status()
-    idle_s = idle_ms_a_second / 1000 * (time.monotonic() - began_s)
-    return _cpu_s(pid) - started_s - idle_s
+    return _cpu_s(pid) - started_s
 
 
 def _segment(clip: SmallClip, segmenter: AmodalSegmenter) -> list[Record]:
@@ -94,12 +92,12 @@ def _segment(clip: SmallClip, segmenter: AmodalSegmenter) -> list[Record]:
 
 
 @contextmanager
-def _running_server(folder: Path) -> Iterator[tuple[httpx2.Client, int]]:
+def _running_server(folder: Path, *options: str) -> Iterator[tuple[httpx2.Client, int]]:
     """Run a server as it is by default, not in a hurry as in tests."""
     port = free_port()
     settings = {"AMODAL_DATA": str(folder / "data"), "AMODAL_POLL_S": "0.5"}
     settings |= {"AMODAL_HEARTBEAT_S": "2", "AMODAL_DEAD_AFTER_S": "15"}
-    server = ServiceProcess("serve", settings, folder / "log", "--port", str(port))
+    server = ServiceProcess("serve", settings, folder / "log", "--port", str(port), *options)
     try:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as client:
             wait_until(lambda: _answers(client), timeout_s=120)
@@ -151,13 +149,9 @@ def _idle_cost(pid: int) -> float:
 
 
 def _cpu_s(pid: int) -> float:
-    """Return the processor time of a process so far: all threads, user and system."""
-    numbers = Path(f"/proc/{pid}/schedstat")
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    if numbers.exists():
-        return sum(int((each / "schedstat").read_text().split()[0]) for each in threads) / 1e9
+    """Return the processor time of a process so far, that of threads that have ended included."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / 100
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _memory_bytes(pid: int) -> int:

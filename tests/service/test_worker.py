@@ -183,3 +183,14 @@ def test_frames_of_another_model_are_not_gone_on_from(
     records = b"".join(storage.get(chunk.key) for chunk in chunks)
     indices = [json.loads(line)["frame_index"] for line in records.splitlines()]
     assert np.array_equal(indices, range(4))
+
+
+def test_a_job_whose_run_is_lost_gets_another(
+    open_scene: Callable[..., Scene], short: SmallClip
+) -> None:
+    scene = open_scene(dead_after_s=0.5)
+    job_id = scene.add(short)
+    scene.queue.cancel(job_id, 1)  # behind its back: the job itself knows nothing of it
+    with running_worker(scene.place, scene.queue):
+        job = scene.wait_for_end(job_id)
+    assert (job.state, job.runs) == ("succeeded", 2)

@@ -98,6 +98,15 @@ def test_a_job_of_a_damaged_clip_fails_and_says_why(post_job: Post, wait_for: Wa
     assert job["error"]["detail"].startswith("street.mp4: not a video that can be read")
 
 
+def test_a_job_of_broken_masks_fails_without_a_word_of_where_they_lay(
+    client: TestClient, clip: SmallClip, wait_for: WaitFor
+) -> None:
+    files = {"video": ("a.mp4", clip.video.read_bytes()), "visible": ("v.json", b"\x89")}
+    job = wait_for(client.post("/v1/jobs", files=files).json()["id"])
+    assert job["state"] == "failed"
+    assert job["error"]["detail"].startswith("visible.json: not JSON")
+
+
 def test_an_upload_beyond_the_limit_is_refused_and_leaves_nothing(
     client: TestClient, post_job: Post
 ) -> None:

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
 
 METHODS = {"get", "post", "put", "patch", "delete", "head"}
@@ -56,5 +57,16 @@ def test_every_reference_of_the_document_leads_somewhere(client: TestClient) -> 
     assert named <= document.json()["components"]["schemas"].keys()
 
 
-def test_an_allowed_method_is_named(client: TestClient) -> None:
-    assert client.post("/healthz").headers["allow"] == "GET"
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/healthz", "GET"),
+        ("/v1/jobs", "GET, POST"),
+        (f"/v1/jobs/{'0' * 32}", "DELETE, GET"),
+    ],
+)
+def test_every_allowed_method_of_a_path_is_named(
+    client: TestClient, path: str, allowed: str
+) -> None:
+    answer = client.options(path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)

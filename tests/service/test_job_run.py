@@ -1,0 +1,107 @@
+"""One execution of a job: left in the middle and gone on with, it ends as if it had not been."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small_clips import SmallClip, write_small_clip
+
+from amodal_model.clip import Mode
+from amodal_service import jobs
+from amodal_service.annotation import AnnotateOptions, annotate
+from amodal_service.job_files import video_key, visible_key
+from amodal_service.job_run import JobRun, StopSignal
+from amodal_service.jobs import Job, NewJob, Superseded
+from amodal_service.progress import Reporter
+from amodal_service.settings import Settings
+from amodal_service.workplace import Workplace, open_workplace
+
+FRAMES = 20
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Workplace]:
+    with open_workplace(Settings(data=tmp_path / "data", chunk_frames=6)) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> SmallClip:
+    return write_small_clip(tmp_path_factory.mktemp("clips"), "clip.mp4", FRAMES)
+
+
+def _add(place: Workplace, clip: SmallClip, mode: str) -> str:
+    job_id = jobs.new_job_id()
+    place.storage.put(video_key(job_id), clip.video)
+    place.storage.put(visible_key(job_id), clip.visible)
+    request = {"video_name": clip.video.name, "mode": mode, "outputs": ["coco-rle"]}
+    with place.database.write() as connection:
+        jobs.insert_job(connection, NewJob(job_id, "o", request, "", 5))
+    return job_id
+
+
+def _claim(place: Workplace, job_id: str) -> Job:
+    with place.database.write() as connection:
+        job = jobs.claim(connection, job_id, 1, "w")
+    assert job is not None
+    return job
+
+
+def _finish(place: Workplace, job: Job) -> None:
+    with JobRun(place, job, StopSignal()) as run:
+        number = 0
+        while not run.finish_chunk(number):
+            number += 1
+        run.publish()
+
+
+@pytest.mark.parametrize("mode", ["causal", "offline"])
+def test_an_execution_goes_on_after_the_chunks_of_another(
+    place: Workplace, clip: SmallClip, mode: Mode, tmp_path: Path
+) -> None:
+    job_id = _add(place, clip, mode)
+    with JobRun(place, _claim(place, job_id), StopSignal()) as first:
+        assert not first.finish_chunk(0)
+        assert not first.finish_chunk(1)
+    _finish(place, _claim(place, job_id))
+    output = tmp_path / "out"
+    annotate(
+        AnnotateOptions(clip.video, output, clip.visible, mode, formats=("coco-rle",)), Reporter()
+    )
+    with place.database.read() as connection:
+        artifacts = jobs.artifacts_of(connection, job_id)
+        assert [chunk.frames for chunk in jobs.chunks_of(connection, job_id)] == [6, 6, 6, 2]
+    for artifact in artifacts:
+        expected = (output / artifact.name).read_bytes()
+        assert place.storage.get(artifact.key) == expected, artifact.name
+
+
+def test_a_superseded_execution_leaves_nothing_in_storage(
+    place: Workplace, clip: SmallClip
+) -> None:
+    job_id = _add(place, clip, "causal")
+    with JobRun(place, _claim(place, job_id), StopSignal()) as zombie:
+        _finish(place, _claim(place, job_id))
+        before = {found.key for found in place.storage.list("jobs")}
+        with pytest.raises(Superseded):
+            zombie.finish_chunk(0)
+    assert {found.key for found in place.storage.list("jobs")} == before
+
+
+def test_a_finished_job_keeps_its_input_records_and_results_alone(
+    place: Workplace, clip: SmallClip
+) -> None:
+    job_id = _add(place, clip, "causal")
+    _finish(place, _claim(place, job_id))
+    kinds = {found.key.split("/")[2] for found in place.storage.list("jobs")}
+    assert kinds == {"input", "records", "artifacts"}
+
+
+def test_an_execution_that_is_told_to_stop_stops_at_the_next_frame(
+    place: Workplace, clip: SmallClip
+) -> None:
+    stop = StopSignal()
+    with JobRun(place, _claim(place, _add(place, clip, "offline")), stop) as run:
+        stop.set()
+        with pytest.raises(Superseded, match="told to stop"):
+            run.finish_chunk(0)
