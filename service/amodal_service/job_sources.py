@@ -7,7 +7,7 @@ from amodal_service.access import Caller
 from amodal_service.address_guard import AddressGuard, parse_url
 from amodal_service.schemas import FileSource
 from amodal_service.services import Services
-from amodal_service.uploads import find_upload, parts_of, read_parts
+from amodal_service.uploads import find_upload, parts_of
 
 
 def name_of(services: Services, caller: Caller, source: FileSource) -> str | None:
@@ -51,4 +51,4 @@ def _take_upload(services: Services, caller: Caller, upload_id: str, target: str
             f"upload {upload_id} is at byte {upload.offset} of {upload.size_bytes}: not finished"
         )
     services.room.check(upload.size_bytes)
-    services.storage.put_parts(target, read_parts(services.storage, parts))
+    services.storage.join([part.key for part in parts], target)

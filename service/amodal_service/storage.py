@@ -6,7 +6,7 @@ Every `put` is atomic: under its key a reader finds the whole value or nothing. 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -51,14 +51,24 @@ class Storage:
         with _store_errors(key):
             obstore.put(self._store, key, content)
 
-    def put_parts(self, key: str, parts: Iterator[bytes]) -> None:
-        """Store what the iterator gives; memory holds a few parts of it at a time.
+    def join(self, keys: Sequence[str], target: str) -> None:
+        """Store the contents of some files, one after the other, as one file.
+
+        By way of a local file: the store cannot be read while it is being written to.
 
         Raises:
+            MissingItemError: no such key.
             StorageError: the store is full or cannot be reached.
         """
-        with _store_errors(key):
-            obstore.put(self._store, key, parts, chunk_size=5 * PART_BYTES, max_concurrency=2)
+        if len(keys) == 1:
+            self.copy(keys[0], target)
+            return
+        with NamedTemporaryFile(prefix="amodal-") as joined:
+            for key in keys:
+                for part in self.parts(key):
+                    joined.write(part)
+            joined.flush()
+            self.put(target, Path(joined.name))
 
     async def put_stream(self, key: str, parts: AsyncIterator[bytes]) -> None:
         """Store what the iterator gives; memory holds a few parts of it at a time.

@@ -1,8 +1,8 @@
 """Resumable uploads: parts of a file, stored as they arrive, until the file is whole.
 
 A part counts from the moment its row is in the database, and only where it begins at the end of
-those before it; a server that dies loses at most the part that was arriving. A finished upload is
-never copied into one file: jobs read its parts one after the other.
+those before it; a server that dies loses at most the part that was arriving. A finished upload
+stays in parts: a job that is made of it joins them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import binascii
 import hashlib
 import hmac
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import NamedTuple
@@ -292,9 +292,3 @@ async def receive(
 def _discard(storage: Storage, parts: Sequence[UploadPart]) -> None:
     for part in parts:
         storage.delete(part.key)
-
-
-def read_parts(storage: Storage, parts: Sequence[UploadPart]) -> Iterator[bytes]:
-    """Yield a whole upload, a MiB at a time."""
-    for part in parts:
-        yield from storage.parts(part.key, 0, part.size_bytes)

@@ -1,0 +1,17 @@
+"""Hostile files against a real server; ``python tests/hostile_uploads.py 500`` sends many more."""
+
+from pathlib import Path
+
+import hostile_uploads
+
+
+def test_hostile_files_are_answered_without_a_5xx(tmp_path: Path) -> None:
+    seen = hostile_uploads.run(28, 3, tmp_path)
+    answers, jobs = seen["answers"], seen["jobs"]
+    assert isinstance(answers, dict)
+    assert isinstance(jobs, dict)
+    assert set(answers) <= {200, 201, 413, 422}
+    assert sum(answers.values()) == 28 + 3
+    assert set(jobs) <= {"succeeded", "failed"}
+    first, last = str(seen["descriptors"]).split(" -> ")
+    assert int(last) <= int(first) + 2  # database connections come and go
