@@ -40,13 +40,13 @@ def _groups(
     allowed: Bool[np.ndarray, "M N"],
 ) -> Iterator[tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " n"]]]:
     """Yield the rows and columns of each group that allowed pairs connect."""
-    left: Bool[np.ndarray, " M"] = allowed.any(1)
+    left = np.asarray(allowed.any(1))
     while left.any():
         rows = np.zeros(len(allowed), bool)
         rows[np.argmax(left)] = True
         while True:
             columns = allowed[rows].any(0)
-            grown = allowed[:, columns].any(1)
+            grown = np.asarray(allowed[:, columns].any(1))
             if (grown == rows).all():
                 break
             rows = grown

@@ -115,4 +115,5 @@ def affinities(evidence: PairEvidence, config: AssociationConfig) -> Float64[np.
     fits = np.minimum(1, config.largest_growth / np.maximum(evidence.growth, 1e-6))
     near = np.exp(-0.5 * evidence.gap**2) * fits
     strong = np.maximum(evidence.stays, evidence.fills)
-    return np.maximum(strong, np.maximum(config.like_weight * like, config.near_weight * near))
+    weak = np.maximum(config.like_weight * like, config.near_weight * near)
+    return np.asarray(np.maximum(strong, weak), np.float64)

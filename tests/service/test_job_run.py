@@ -66,7 +66,8 @@ def test_an_execution_goes_on_after_the_chunks_of_another(
     _finish(place, _claim(place, job_id))
     output = tmp_path / "out"
     annotate(
-        AnnotateOptions(clip.video, output, clip.visible, mode, formats=("coco-rle",)), Reporter()
+        AnnotateOptions(clip.video, output, clip.visible, mode=mode, formats=("coco-rle",)),
+        Reporter(),
     )
     with place.database.read() as connection:
         artifacts = jobs.artifacts_of(connection, job_id)
