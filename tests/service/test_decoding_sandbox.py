@@ -242,6 +242,6 @@ def test_hostile_files_end_in_one_line_and_leave_nothing(tmp_path: Path) -> None
         after = hostile_files.open_descriptors(), hostile_files.memory_bytes()
         wait_until(lambda: not children(fork_server()))
         assert len(list(Path(f"/proc/{fork_server()}/fd").iterdir())) < 12
-    assert after[0] == before[0]
+    assert after[0] <= before[0]  # less where other tests' garbage goes meanwhile
     assert after[1] < before[1] + (4 << 20)
     assert outcomes == {"good", "DatasetError", "LimitError"}
