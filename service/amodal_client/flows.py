@@ -39,7 +39,8 @@ Source: TypeAlias = Path | str
 """A file, or a URL (http, https) that the server fetches."""
 JobProgress: TypeAlias = Callable[[Job], object]
 
-SEGMENT_TIMEOUT_S = 300.0
+WORK_TIMEOUT_S = 300.0
+"""Of answers for which the server works: it segments a clip, or copies an upload."""
 MAX_SEGMENT_BYTES = 256 << 20
 _LONGEST_POLL_S = 2.0
 
@@ -66,7 +67,7 @@ class Flows:
             "video": (Path(clip).name, await read(_read_small, Path(clip))),
             "visible": (Path(visible).name, await read(_read_small, Path(visible))),
         }
-        content = {"files": files, "timeout": SEGMENT_TIMEOUT_S}
+        content = {"files": files, "timeout": WORK_TIMEOUT_S}
         return await self._exchange.fetch(Call("POST", "/v1/segment", content), SegmentedClip)
 
     async def submit(
@@ -99,7 +100,8 @@ class Flows:
             uploaded.append(await upload_file(self._exchange, Path(source), on_upload))
             wanted[part] = {"upload_id": uploaded[-1]}
         headers = {"Idempotency-Key": uuid.uuid4().hex}
-        call = Call("POST", "/v1/jobs", {"json": wanted, "headers": headers})
+        content = {"json": wanted, "headers": headers, "timeout": WORK_TIMEOUT_S}
+        call = Call("POST", "/v1/jobs", content)
         job = await self._exchange.fetch(call, Job)
         for upload_id in uploaded:  # the job has its own copy
             await remove_upload(self._exchange, upload_id)

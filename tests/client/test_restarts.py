@@ -33,16 +33,22 @@ def test_an_upload_goes_on_after_the_server_was_killed(
     large = tmp_path / "large.mp4"
     large.write_bytes(os.urandom(40 << 20))
     sent: list[int] = []
+    killers: list[threading.Timer] = []
     is_killed = threading.Event()
+
+    def kill() -> None:
+        served.process.kill()
+        served.start()
+        is_killed.set()
 
     def on_upload(path: Path, there: int, size: int) -> None:
         if path != large:
             return
         sent.append(there)
-        if there > 10 << 20 and not is_killed.is_set():
-            served.process.kill()
-            served.start()
-            is_killed.set()
+        if there > 10 << 20 and not killers:
+            served.process.pause()  # the next piece is under way when the server dies
+            killers.append(threading.Timer(0.5, kill))
+            killers[0].start()
 
     with Client(served.url) as client:
         job = client.submit(large, clip.visible, on_upload=on_upload)
@@ -56,8 +62,13 @@ def test_an_upload_goes_on_after_the_server_was_killed(
 
 
 @pytest.mark.slow
-def test_a_job_and_its_streams_go_on_after_the_server_was_killed_twice(
-    make_served: Callable[[], Served], clip: SmallClip, tmp_path: Path
+@pytest.mark.parametrize(("is_killed", "attempts"), [(True, 3), (False, 1)])
+def test_a_job_and_its_streams_go_on_when_the_server_is_killed_or_restarted_twice(
+    make_served: Callable[[], Served],
+    clip: SmallClip,
+    tmp_path: Path,
+    is_killed: bool,
+    attempts: int,
 ) -> None:
     annotate(AnnotateOptions(clip.video, tmp_path / "local", clip.visible), Reporter())
     served = make_served()
@@ -72,14 +83,14 @@ def test_a_job_and_its_streams_go_on_after_the_server_was_killed_twice(
         waiting = pool.submit(client.wait, job)
         for least in (20, 60):
             wait_until(lambda least=least: len(frames) >= least)  # type: ignore[misc]
-            served.process.kill()
+            served.process.kill() if is_killed else served.process.stop()
             served.start()
         done: Job = waiting.result(timeout=120)
         for stream in streams:
             stream.result(timeout=30)
         for artifact in done.artifacts:
             client.download(job, artifact.name, tmp_path)
-    assert (done.state, done.attempts) == ("succeeded", 3)
+    assert (done.state, done.attempts) == ("succeeded", attempts)
     assert [frame.frame_index for frame in frames] == list(range(FRAMES))
     ids = [event.id for event in events]
     assert ids == sorted(set(ids))

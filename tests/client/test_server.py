@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
 from pathlib import Path
 
 import anyio
@@ -11,6 +13,7 @@ import pytest
 from killable_server import Served
 from small_clips import SmallClip, write_small_clip
 
+import amodal_client
 from amodal_client import (
     AsyncClient,
     Client,
@@ -125,6 +128,23 @@ def test_a_job_is_cancelled_retried_and_deleted(served: Served, tmp_path: Path) 
         client.delete(job)
         with pytest.raises(MissingError):
             client.delete(job)
+
+
+def test_the_example_of_the_package_runs(
+    served: Served,
+    clip: SmallClip,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copy(clip.video, tmp_path / "street.mp4")
+    shutil.copy(clip.visible, tmp_path / "visible.json")
+    monkeypatch.chdir(tmp_path)
+    drawn = (amodal_client.__doc__ or "").split("\n\n", 1)[1].rpartition("`AsyncClient`")[0]
+    code = textwrap.dedent(drawn).replace("http://127.0.0.1:8420", served.url)
+    exec(compile(code, "example", "exec"), {})  # noqa: S102
+    assert capsys.readouterr().out.startswith("0.0 ")
+    assert (tmp_path / "overlay.mp4").is_file()
 
 
 def test_a_job_that_fails_says_why(served: Served, clip: SmallClip, tmp_path: Path) -> None:
