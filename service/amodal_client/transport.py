@@ -98,7 +98,7 @@ class BlockingTransport:
 
 
 class AsyncTransport:
-    """An event loop does it, asyncio's or trio's; files are read and written in threads."""
+    """An event loop does it; files are read and written in threads."""
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client

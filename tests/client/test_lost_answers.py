@@ -50,13 +50,16 @@ class CuttingProxy:
             sender = threading.Thread(target=self._send, args=(client, server), daemon=True)
             self._cut: Cut | None = None
             sender.start()
+            sent = 0  # of the answer that is to be cut off
             while data := _receive(server):
-                cut, self._cut = self._cut, None
-                if cut is not None:
+                cut = self._cut
+                left = len(data) if cut is None else cut.after_bytes - sent
+                client.sendall(data[:left])
+                if cut is not None and left <= len(data):
+                    self._cut = None
                     self.was_cut.append(cut.request)
-                    client.sendall(data[: cut.after_bytes])
                     break
-                client.sendall(data)
+                sent += len(data) if cut is not None else 0
             _shut(client)
             _shut(server)
             sender.join(5)

@@ -87,10 +87,7 @@ def _kinds(events: list[Event]) -> list[str]:
     return ["queued", "started", *["progress"] * progress, "succeeded"]
 
 
-@pytest.mark.parametrize("backend", ["asyncio"])
-def test_an_event_loop_runs_the_same(
-    served: Served, clip: SmallClip, tmp_path: Path, backend: str
-) -> None:
+def test_an_event_loop_runs_the_same(served: Served, clip: SmallClip, tmp_path: Path) -> None:
     async def run() -> None:
         async with AsyncClient(served.url) as client:
             job = await client.submit(clip.video, clip.visible, outputs=["overlay"])
@@ -107,7 +104,7 @@ def test_an_event_loop_runs_the_same(
             with pytest.raises(MissingError):
                 await client.job("0" * 32)
 
-    anyio.run(run, backend=backend)
+    anyio.run(run)
 
 
 def test_a_job_is_cancelled_retried_and_deleted(served: Served, tmp_path: Path) -> None:
