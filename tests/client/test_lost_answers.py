@@ -31,6 +31,7 @@ class CuttingProxy:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.to_cut: list[Cut] = []
         self.was_cut: list[bytes] = []
+        self._cut: Cut | None = None
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -48,21 +49,25 @@ class CuttingProxy:
     def _serve(self, client: socket.socket) -> None:
         with client, socket.create_connection(("127.0.0.1", self._port)) as server:
             sender = threading.Thread(target=self._send, args=(client, server), daemon=True)
-            self._cut: Cut | None = None
             sender.start()
-            sent = 0  # of the answer that is to be cut off
-            while data := _receive(server):
-                cut = self._cut
-                left = len(data) if cut is None else cut.after_bytes - sent
-                client.sendall(data[:left])
-                if cut is not None and left <= len(data):
-                    self._cut = None
-                    self.was_cut.append(cut.request)
-                    break
-                sent += len(data) if cut is not None else 0
+            self._hand_back(server, client)
             _shut(client)
             _shut(server)
             sender.join(5)
+
+    def _hand_back(self, server: socket.socket, client: socket.socket) -> None:
+        sent = 0  # of the answer that is to be cut off
+        while data := _receive(server):
+            cut = self._cut
+            if cut is None:
+                client.sendall(data)
+                continue
+            client.sendall(data[: cut.after_bytes - sent])
+            sent += len(data)
+            if sent >= cut.after_bytes:
+                self._cut = None
+                self.was_cut.append(cut.request)
+                return
 
     def _send(self, client: socket.socket, server: socket.socket) -> None:
         while data := _receive(client):
