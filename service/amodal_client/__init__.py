@@ -1,1 +1,72 @@
-"""The Python client of the service; needs no torch and no server code."""
+"""The Python client of the service; needs no torch and no server code.
+
+    from amodal_client import Client
+
+    with Client("http://127.0.0.1:8420") as client:
+        job = client.submit("street.mp4", "visible.json", outputs=["overlay"])
+        for frame in client.results(job):  # as they are finished
+            for each in frame.objects:
+                print(frame.pts_s, each.track_id, each.occlusion_rate, each.amodal_mask)
+        client.download(job, "overlay.mp4", "overlay.mp4")
+
+`AsyncClient` has the same methods for an event loop.
+"""
+
+from amodal_client.client import AsyncClient, Client
+from amodal_client.errors import (
+    AccessError,
+    AnswerError,
+    ClientError,
+    ConflictError,
+    ConnectionLostError,
+    InvalidRequestError,
+    JobCancelledError,
+    JobEndedError,
+    JobFailedError,
+    LimitError,
+    MissingError,
+    ProblemError,
+    QuotaError,
+    ServerError,
+    UsageError,
+    WaitTimeoutError,
+)
+from amodal_client.values import (
+    Artifact,
+    Event,
+    FrameResult,
+    Job,
+    Model,
+    ObjectResult,
+    Rle,
+    SegmentedClip,
+)
+
+__all__ = [
+    "AccessError",
+    "AnswerError",
+    "Artifact",
+    "AsyncClient",
+    "Client",
+    "ClientError",
+    "ConflictError",
+    "ConnectionLostError",
+    "Event",
+    "FrameResult",
+    "InvalidRequestError",
+    "Job",
+    "JobCancelledError",
+    "JobEndedError",
+    "JobFailedError",
+    "LimitError",
+    "MissingError",
+    "Model",
+    "ObjectResult",
+    "ProblemError",
+    "QuotaError",
+    "Rle",
+    "SegmentedClip",
+    "ServerError",
+    "UsageError",
+    "WaitTimeoutError",
+]

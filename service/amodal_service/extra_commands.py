@@ -24,6 +24,8 @@ _HELP = {
     "shapes": "Collect silhouettes of vector art into a library to train on.",
     "silhouettes": "Write clips of moving silhouettes, with their visible masks.",
     "mine": "Mine visible masks from raw video.",
+    "segment": "Complete the silhouettes of a clip on a server.",
+    "jobs": "Jobs on a server: list, submit, show, wait, results, download, cancel.",
     "keys": "Make, list, replace and withdraw API keys.",
     "serve": "Serve clips and jobs over REST.",
     "worker": "Run jobs of a server's database, beside it or elsewhere.",
