@@ -38,7 +38,7 @@ def of_command(
     output = tmp_path_factory.mktemp(request.param)
     formats = ("coco-rle", "kins", "tao-amodal", "cocoa")
     options = AnnotateOptions(
-        clip.video, output, clip.visible, request.param, overlay=True, formats=formats
+        clip.video, output, clip.visible, mode=request.param, overlay=True, formats=formats
     )
     annotate(options, Reporter())
     return request.param, output

@@ -108,7 +108,7 @@ def test_a_cancelled_job_stops_within_a_second_and_is_forgotten(
         wait_until(lambda: not worker.running)
         assert time.monotonic() - started_s < 1.0
         gc.collect()
-        assert not [thing for thing in gc.get_objects() if isinstance(thing, JobRun)]
+        assert not [thing for thing in gc.get_objects() if type(thing) is JobRun]
     assert scene.find(job_id).state == "cancelled"
 
 
