@@ -1,4 +1,8 @@
-"""Jobs whose files come from outside, and that tell somebody outside how they ended."""
+"""Jobs whose files come from outside, and that tell somebody outside how they ended.
+
+Not beside the other routes: their app lives as long as their folder's tests, and a process runs one
+job engine at a time.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from service_processes import wait_until
-from small_clips import SmallClip
+from small_clips import SmallClip, write_small_clip
 from standardwebhooks import Webhook
 
 from amodal_service.app import create_app
@@ -60,6 +64,11 @@ class Handler(BaseHTTPRequestHandler):
         self.server.got.append((dict(self.headers), body))
         self.send_response(204)
         self.end_headers()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> SmallClip:
+    return write_small_clip(tmp_path_factory.mktemp("clips"), "street.mp4", 20)
 
 
 @pytest.fixture(scope="module")
