@@ -1,8 +1,4 @@
-"""Jobs whose files come from outside, and that tell somebody outside how they ended.
-
-Not beside the other routes: their app lives as long as their folder's tests, and a process runs one
-job engine at a time.
-"""
+"""Jobs whose files come from outside, and that tell somebody outside how they ended."""
 
 from __future__ import annotations
 

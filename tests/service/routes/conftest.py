@@ -1,4 +1,7 @@
-"""A served app with a worker of its own, and a small clip."""
+"""A served app with a worker of its own, and a small clip.
+
+A module each: a process runs one job engine at a time, so no app may outlive its tests.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -15,7 +18,7 @@ from amodal_service.settings import Limits, Settings
 Post = Callable[..., Any]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     limits = Limits(segment_seconds=2.0, upload_bytes=100_000, json_bytes=5_000)
     settings = Settings(
@@ -29,7 +32,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> SmallClip:
     return write_small_clip(tmp_path_factory.mktemp("clips"), "street.mp4", 20)
 
