@@ -62,13 +62,16 @@ def test_an_upload_goes_on_after_the_server_was_killed(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("is_killed", "attempts"), [(True, 3), (False, 1)])
+@pytest.mark.parametrize(
+    ("is_killed", "attempts"),
+    [(True, {2, 3}), (False, {1})],  # on a quick machine the job may have ended by the second death
+)
 def test_a_job_and_its_streams_go_on_when_the_server_is_killed_or_restarted_twice(
     make_served: Callable[[], Served],
     clip: SmallClip,
     tmp_path: Path,
     is_killed: bool,
-    attempts: int,
+    attempts: set[int],
 ) -> None:
     annotate(AnnotateOptions(clip.video, tmp_path / "local", clip.visible), Reporter())
     served = make_served()
@@ -90,7 +93,8 @@ def test_a_job_and_its_streams_go_on_when_the_server_is_killed_or_restarted_twic
             stream.result(timeout=30)
         for artifact in done.artifacts:
             client.download(job, artifact.name, tmp_path)
-    assert (done.state, done.attempts) == ("succeeded", attempts)
+    assert done.state == "succeeded"
+    assert done.attempts in attempts
     assert [frame.frame_index for frame in frames] == list(range(FRAMES))
     ids = [event.id for event in events]
     assert ids == sorted(set(ids))
