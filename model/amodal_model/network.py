@@ -211,7 +211,6 @@ class AmodalNetwork(nn.Module):
         super().__init__()
         self.config = config = config or NetworkConfig()
         fine, middle, coarse = config.channels
-        self.align = Aligner(config.align) if config.align and config.uses_memory else None
         self.stem = nn.Conv2d(7, fine, 8, stride=4, padding=2)
         self.condition = nn.Linear(CONDITIONS, fine)
         self.down_fine = nn.Sequential(*(Block(fine) for _ in range(config.blocks[0])))
@@ -223,6 +222,8 @@ class AmodalNetwork(nn.Module):
         for parameter in self.residual.parameters():
             nn.init.zeros_(parameter)
         self.confidence = nn.Sequential(nn.Linear(coarse, 32), nn.ReLU(), nn.Linear(32, 2))
+        # last, so that networks with and without it begin with the same weights
+        self.align = Aligner(config.align) if config.align and config.uses_memory else None
 
     def forward(
         self, inputs: StepInputs[Tensor], memory: MemoryState[Tensor]

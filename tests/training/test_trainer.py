@@ -75,17 +75,20 @@ def assert_same(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
         assert torch.equal(value, second[name]), name
 
 
-GOLDEN = [2.35, 2.11, 4.46, 1.67, 1.14]
+GOLDEN = [2.349, 1.974, 4.796, 1.730, 1.327]
 """Losses of steps 1, 5, 10, 15 and 20. Whoever changes occluders, placement, memory or losses on
 purpose takes over the new ones; nobody else should see them change."""
 
 
 def held_out_loss(network: AmodalNetwork) -> float:
-    """Return the loss over a batch that no step trains on."""
+    """Return the loss of the hidden part over a batch that no step trains on.
+
+    The cross-entropy is no measure here: twenty steps on ellipses make a tiny network bold.
+    """
     batch = draw_batch(np.random.default_rng(99), Ellipses(), PASTE, (8, 8))
     with torch.no_grad():
         terms = batch_losses(network.eval(), batch, torch.device("cpu"))
-    return sum(float(term) for term in terms.values())
+    return float(terms["hidden_iou"])
 
 
 def test_golden_run_keeps_its_loss_curve(tmp_path: Path) -> None:
