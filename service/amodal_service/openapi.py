@@ -20,6 +20,9 @@ from amodal_service.schemas import (
 
 _NAMED_ELSEWHERE = (Problem, Segmented, SegmentFiles, SegmentFrames, JobFiles, JobRequest)
 
+_KEY = "ApiKey"
+_KEY_DESCRIPTION = "A key of `amodal keys`; programs on the server's machine may need none."
+
 
 def document(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of an app, made once."""
@@ -33,6 +36,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         _, named = models_json_schema(models, ref_template="#/components/schemas/{model}")
         schema["components"]["schemas"] = {**named["$defs"], **schema["components"]["schemas"]}
         _drop_unused_error(schema)
+        _name_keys(schema, app.state.services.policies.anonymous)
         app.openapi_schema = schema
     return app.openapi_schema
 
@@ -48,3 +52,15 @@ def _drop_unused_error(schema: dict[str, Any]) -> None:
                 answer["content"] = {"application/problem+json": problem}
     for name in ("HTTPValidationError", "ValidationError"):
         schema["components"]["schemas"].pop(name, None)
+
+
+def _name_keys(schema: dict[str, Any], is_anonymous_allowed: bool) -> None:
+    """Say which operations want an API key: those that may answer that it is not valid."""
+    schema["components"]["securitySchemes"] = {
+        _KEY: {"type": "http", "scheme": "bearer", "description": _KEY_DESCRIPTION}
+    }
+    choices: list[dict[str, list[str]]] = [{_KEY: []}, *([{}] if is_anonymous_allowed else [])]
+    for path in schema["paths"].values():
+        for operation in path.values():
+            if "401" in operation.get("responses", {}):
+                operation["security"] = choices

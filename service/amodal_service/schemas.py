@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, model_validator
 
 from amodal_model.stream import MAX_OBJECTS
 from amodal_model.youtube_vis import MAX_SIDE
@@ -14,6 +14,17 @@ Output = Literal["overlay", "coco-rle", "cocoa", "kins", "tao-amodal", "davis"]
 Name = Annotated[str, Field(min_length=1, max_length=255, examples=["street.mp4"])]
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 EXAMPLE_ID = "01a20e15b293518997f68aaf1690a86c"
+
+
+def _plain_number(value: Any) -> Any:
+    """Refuse what pydantic would turn into a number and JSON Schema does not call one."""
+    if isinstance(value, bool | str | bytes):
+        raise ValueError("must be a number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_plain_number)]
+Real = Annotated[float, BeforeValidator(_plain_number)]
 
 
 class Wire(BaseModel):
@@ -81,7 +92,7 @@ class Rle(Wire):
     """A mask as COCO run-length encoding."""
 
     size: tuple[
-        Annotated[int, Field(ge=1, le=MAX_SIDE)], Annotated[int, Field(ge=1, le=MAX_SIDE)]
+        Annotated[Whole, Field(ge=1, le=MAX_SIDE)], Annotated[Whole, Field(ge=1, le=MAX_SIDE)]
     ] = Field(description="Height and width, pixels.", examples=[[480, 640]])
     counts: str = Field(max_length=64 << 20, examples=["PPYo1"])
 
@@ -89,7 +100,7 @@ class Rle(Wire):
 class VisibleObject(Wire):
     """The visible mask of one object in one frame."""
 
-    track_id: int = Field(ge=-(2**53), le=2**53, examples=[1])
+    track_id: Whole = Field(ge=-(2**53), le=2**53, examples=[1])
     rle: Rle
 
 
@@ -119,9 +130,9 @@ class SegmentFrames(Wire):
         },
     )
 
-    height: int = Field(ge=1, le=MAX_SIDE)
-    width: int = Field(ge=1, le=MAX_SIDE)
-    fps: float = Field(default=25.0, gt=0, le=1000)
+    height: Whole = Field(ge=1, le=MAX_SIDE)
+    width: Whole = Field(ge=1, le=MAX_SIDE)
+    fps: Real = Field(default=25.0, ge=0.001, le=1000)
     mode: Literal["causal", "offline"] = "causal"
     frames: list[VisibleFrame] = Field(min_length=1, max_length=100_000)
 
@@ -209,6 +220,17 @@ class Webhook(Wire):
 class FileSource(Wire):
     """Where a file comes from: exactly one of the three."""
 
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"url": "https://videos.example/street.mp4"}],
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": "string"}}}
+                for name in ("url", "upload_id", "key")
+            ],
+        },
+    )
+
     url: HttpUrl | None = Field(default=None, examples=["https://videos.example/street.mp4"])
     upload_id: str | None = Field(default=None, max_length=64, description="Of a finished upload.")
     key: str | None = Field(
@@ -235,7 +257,7 @@ class JobOptions(Wire):
         description="Beyond amodal.json and frames.csv, which are always made.",
         examples=[["overlay"]],
     )
-    priority: int = Field(
+    priority: Whole = Field(
         default=5,
         ge=0,
         le=HIGHEST_PRIORITY,
@@ -324,6 +346,7 @@ class UploadState(Wire):
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of a route's errors."""
+    """Return the documentation of a route's errors; whose caller is known (401), is counted (429)."""
+    told = sorted({*statuses, *([429] if 401 in statuses else [])})
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": "A problem.", "content": content} for status in statuses}
+    return {status: {"description": "A problem.", "content": content} for status in told}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from email.utils import formatdate
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, HTTPException, Path, Request, Response
@@ -50,12 +50,21 @@ _BODY = {
     }
 }
 _OPTIONAL_BODY = {"requestBody": {**_BODY["requestBody"], "required": False}}
+_VERSION_HEADER: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "Tus-Resumable",
+            "in": "header",
+            "required": True,
+            "schema": {"type": "string", "const": VERSION},
+        }
+    ]
+}
 
 
-def check_version(
-    tus_resumable: Annotated[str | None, Header(description="1.0.0", examples=[VERSION])] = None,
-) -> None:
-    """Refuse another version of the protocol."""
+def check_version(request: Request) -> None:
+    """Refuse another version of the protocol, or none: 412 by tus, not FastAPI's 422."""
+    tus_resumable = request.headers.get("tus-resumable")
     if tus_resumable != VERSION:
         raise HTTPException(
             412, f"Tus-Resumable is {tus_resumable!r}, must be {VERSION}", {"Tus-Version": VERSION}
@@ -86,7 +95,7 @@ def describe_protocol(services: ServicesDep) -> Response:
     status_code=201,
     dependencies=_TUS,
     response_class=Response,
-    openapi_extra=_OPTIONAL_BODY,
+    openapi_extra=_VERSION_HEADER | _OPTIONAL_BODY,
     responses=problem_responses(401, 403, 412, 413, 415, 422, 429, 507),
 )
 async def start_upload(
@@ -122,6 +131,7 @@ def _create(services: Services, caller: Caller, size: int, metadata: str) -> Upl
     "/{upload_id}",
     dependencies=_TUS,
     response_class=Response,
+    openapi_extra=_VERSION_HEADER,
     responses=problem_responses(401, 403, 404, 412, 422, 429),
 )
 def head_upload(upload_id: UploadId, services: ServicesDep, caller: Reader) -> Response:
@@ -154,7 +164,7 @@ def get_upload(upload_id: UploadId, services: ServicesDep, caller: Reader) -> Up
     status_code=204,
     dependencies=_TUS,
     response_class=Response,
-    openapi_extra=_BODY,
+    openapi_extra=_VERSION_HEADER | _BODY,
     responses=problem_responses(401, 403, 404, 409, 412, 413, 415, 422, 429, 460, 507),
 )
 async def continue_upload(
@@ -207,6 +217,7 @@ def _save(services: Services, upload: Upload, parts: Sequence[UploadPart]) -> No
     "/{upload_id}",
     status_code=204,
     dependencies=_TUS,
+    openapi_extra=_VERSION_HEADER,
     responses=problem_responses(401, 403, 404, 412, 422, 429),
 )
 def stop_upload(upload_id: UploadId, services: ServicesDep, caller: Writer) -> None:
