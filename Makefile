@@ -6,7 +6,7 @@ EXTRAS ?= cpu,train,dev
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup demo test check bench faults service-cost results results-train clean
+.PHONY: help setup demo test check bench faults service-cost api-check results results-train clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -44,6 +44,12 @@ faults: $(VENV)/.develop  ## kill and freeze workers while they work: no job may
 service-cost: $(VENV)/.develop  ## idle memory of the server, and what it adds to the library's work
 	$(BIN)/python tests/faults/service_cost.py
 
+# SEED: another one generates other requests.
+SEED ?= 1
+
+api-check: $(VENV)/.develop $(VENV)/api/bin/schemathesis  ## schemathesis on a real server: all phases, all checks
+	$(BIN)/python tests/faults/api_check.py --schemathesis $(abspath $(VENV))/api/bin/schemathesis --seed $(SEED)
+
 # DATASETS: benchmark folders; LABELED, SHAPES: what the runs are trained on (docs/results.md).
 DATASETS ?=
 LABELED ?=
@@ -72,3 +78,10 @@ $(VENV)/.develop: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing amodal with [$(EXTRAS)] into $(VENV), once; torch takes a few minutes"
 	$(INSTALL) -e '.[$(EXTRAS)]'
 	@touch $@ $(VENV)/.serve
+
+# In an environment of its own: its pytest plugin would load into every run of the tests.
+$(VENV)/api/bin/schemathesis: constraints.txt | $(BIN)/python
+	@echo "installing schemathesis into $(VENV)/api, once"
+	$(BIN)/python -m venv $(VENV)/api
+	$(VENV)/api/bin/pip install --quiet --disable-pip-version-check -c constraints.txt schemathesis msgspec
+	@touch $@

@@ -55,6 +55,12 @@ _MAX_SLOTS = 4
 _ERRORS = {"LimitError": LimitError, "DatasetError": DatasetError, "InputError": InputError}
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "TZ")
 """What a decoder sees of the environment: no key, no password, no address."""
+_KEPT_MEMORY = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": f"{32 << 20}",
+    "MALLOC_TRIM_THRESHOLD_": f"{256 << 20}",
+}
+"""The C library keeps a frame's memory for the next: 7 % less than mapping each anew (0008)."""
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -184,7 +190,7 @@ class DecodingSandbox:
                     f"{theirs.fileno()}",
                 ],
                 pass_fds=[theirs.fileno()],
-                env={**kept, **_ONE_THREAD, "MALLOC_ARENA_MAX": "2"},
+                env={**kept, **_ONE_THREAD, **_KEPT_MEMORY},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,  # an interrupt at the terminal is the caller's to handle

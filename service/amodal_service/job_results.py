@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,14 @@ OVERLAY = "overlay"
 OUTPUTS = (OVERLAY, *WRITERS)
 """What a job may be asked for beyond ``amodal.json`` and ``frames.csv``, which it always gives."""
 
-_MEDIA_TYPES = {".jsonl": "application/jsonl", ".csv": "text/csv", ".zip": "application/zip"}
+MEDIA_TYPES = {
+    ".json": "application/json",
+    ".jsonl": "application/jsonl",
+    ".csv": "text/csv",
+    ".mp4": "video/mp4",
+    ".zip": "application/zip",
+}
+OTHER_MEDIA_TYPE = "application/octet-stream"
 _BLOCK = 1 << 20
 
 
@@ -114,7 +120,6 @@ def _zip_folder(folder: Path, aside: Path) -> None:
 def _store(storage: Storage, job: Job, path: Path) -> Artifact:
     key = f"{job.prefix}/artifacts/{job.epoch}/{path.name}"
     storage.put(key, path)
-    media_type = _MEDIA_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0]
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
@@ -124,7 +129,7 @@ def _store(storage: Storage, job: Job, path: Path) -> Artifact:
         key,
         path.stat().st_size,
         digest.hexdigest(),
-        media_type or "application/octet-stream",
+        MEDIA_TYPES.get(path.suffix, OTHER_MEDIA_TYPE),
     )
 
 

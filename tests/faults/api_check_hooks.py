@@ -19,7 +19,10 @@ _MASKS = Path(os.environ["AMODAL_CHECK_MASKS"])
 
 
 def _encode(_: Any, value: Any) -> bytes:
-    return value if isinstance(value, bytes) else msgspec.msgpack.encode(value)
+    try:
+        return value if isinstance(value, bytes) else msgspec.msgpack.encode(value)
+    except OverflowError:  # a number that JSON has and MessagePack has not: as wrong as any
+        return b"\xc1"
 
 
 def _as_bytes(_: Any, value: Any) -> bytes:

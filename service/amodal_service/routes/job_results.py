@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Annotated, Any, NamedTuple
@@ -10,10 +11,11 @@ from typing import Annotated, Any, NamedTuple
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, HTTPException, Path
 from fastapi.responses import StreamingResponse
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.sse import format_sse_event
 
 from amodal_model.errors import MissingItemError
 from amodal_service import jobs
+from amodal_service.job_results import MEDIA_TYPES, OTHER_MEDIA_TYPE
 from amodal_service.jobs import Chunk, Event
 from amodal_service.routes.jobs import OwnJob
 from amodal_service.schemas import problem_responses
@@ -24,7 +26,21 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 
 POLL_S = 0.5
 KEEP_ALIVE_S = 15.0
+EVENTS = "text/event-stream"
+_NOT_STORED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_JSON = {"schema": {"description": "A file of the format that its name says."}}
+_EVENT_SCHEMA = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "event": {
+            "enum": ["queued", "started", "progress", "succeeded", "failed", "cancelled"],
+        },
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 
 RangeHeader = Annotated[str | None, Header(description="A single range: bytes=FIRST-[LAST].")]
 
@@ -39,8 +55,14 @@ class Span(NamedTuple):
 
 @router.get(
     "/events",
-    response_class=EventSourceResponse,
-    responses=problem_responses(401, 403, 404, 422),
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "Server-sent events; the data of each is a JSON object.",
+            "content": {EVENTS: {"itemSchema": _EVENT_SCHEMA}},
+        },
+        **problem_responses(401, 403, 404, 422),
+    },
 )
 async def job_events(
     job: OwnJob,
@@ -48,16 +70,24 @@ async def job_events(
     last_event_id: Annotated[
         str | None, Header(description="Id of the last event seen; those after it follow.")
     ] = None,
-) -> AsyncIterator[ServerSentEvent]:
+) -> StreamingResponse:
     """Stream what happens to a job, from its beginning or after the last event that was seen.
 
     Events are ``queued``, ``started``, ``progress``, ``succeeded``, ``failed`` and ``cancelled``.
     The stream ends when the job has ended and everything is told.
     """
     last_id = int(last_event_id) if last_event_id and last_event_id.isdecimal() else 0
+    # FastAPI's own event stream logs a crash whenever a client leaves while an event waits.
+    return StreamingResponse(
+        _tell(services, job.id, last_id), headers=_NOT_STORED, media_type=EVENTS
+    )
+
+
+async def _tell(services: Services, job_id: str, last_id: int) -> AsyncIterator[bytes]:
+    """Yield the events after one as they happen, until the job has ended."""
     quiet_s = 0.0
     while True:
-        found, is_active = await run_sync(_news, services, job.id, last_id)
+        found, is_active = await run_sync(_news, services, job_id, last_id)
         for event in found:
             last_id = event.id
             yield _sse(event)
@@ -68,7 +98,7 @@ async def job_events(
         quiet_s = 0.0 if found else quiet_s + POLL_S
         if quiet_s >= KEEP_ALIVE_S:
             quiet_s = 0.0
-            yield ServerSentEvent(comment="still here")
+            yield format_sse_event(comment="still here")
 
 
 def _news(services: Services, job_id: str, last_id: int) -> tuple[list[Event], bool]:
@@ -81,13 +111,13 @@ def _news(services: Services, job_id: str, last_id: int) -> tuple[list[Event], b
         return jobs.events_after(connection, job_id, last_id), is_active
 
 
-def _sse(event: Event) -> ServerSentEvent:
+def _sse(event: Event) -> bytes:
     data = {"at_s": round(event.created_s, 3), **event.data}
-    return ServerSentEvent(id=str(event.id), event=event.kind, data=data)
+    return format_sse_event(data_str=json.dumps(data), event=event.kind, id=str(event.id))
 
 
-def _file_responses(media_type: str) -> dict[int | str, dict[str, Any]]:
-    content = {media_type: _BINARY}
+def _file_responses(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    content = {each: _JSON if each == "application/json" else _BINARY for each in media_types}
     return {
         200: {"description": "The whole of it.", "content": content},
         206: {"description": "The range that was asked for.", "content": content},
@@ -130,7 +160,7 @@ def _read_chunks(storage: Storage, chunks: Sequence[Chunk], span: Span) -> Itera
 @router.get(
     "/artifacts/{name}",
     response_class=StreamingResponse,
-    responses=_file_responses("application/octet-stream"),
+    responses=_file_responses(*MEDIA_TYPES.values(), OTHER_MEDIA_TYPE),
 )
 def job_artifact(
     job: OwnJob,

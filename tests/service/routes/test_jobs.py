@@ -187,3 +187,22 @@ def test_another_content_type_is_refused(client: TestClient) -> None:
 def test_an_id_that_is_none_is_not_looked_up(client: TestClient) -> None:
     assert client.get("/v1/jobs/zzz").status_code == 422
     assert client.get(f"/v1/jobs/{'0' * 32}").status_code == 404
+
+
+def test_a_result_file_comes_as_one_of_the_types_that_are_documented(
+    client: TestClient, post_job: Post, wait_for: WaitFor
+) -> None:
+    job = wait_for(post_job(outputs=["overlay", "davis", "coco-rle"]).json()["id"])
+    path = "/v1/jobs/{job_id}/artifacts/{name}"
+    answers = client.get("/openapi.json").json()["paths"][path]["get"]["responses"]
+    for each in job["artifacts"]:
+        kind = client.get(each["url"]).headers["content-type"].partition(";")[0]
+        assert kind == each["media_type"], each["name"]
+        assert kind in answers["200"]["content"], each["name"]
+        assert kind != "application/octet-stream", each["name"]
+
+
+def test_a_priority_that_is_true_is_no_number(client: TestClient, post_job: Post) -> None:
+    answer = post_job(priority=True)
+    assert answer.status_code == 422
+    assert "priority" in answer.json()["detail"]

@@ -148,3 +148,11 @@ def test_a_part_that_is_missing_or_unknown_is_refused(client: TestClient, clip: 
     assert "'video' and 'visible' are both needed" in missing.json()["detail"]
     unknown = client.post("/v1/segment", files=files | {"extra": ("x", b"")})
     assert "unknown part 'extra'" in unknown.json()["detail"]
+
+
+@pytest.mark.parametrize("fps", [True, "25", 0, 5e-324])
+def test_a_rate_that_is_no_number_or_no_rate_is_refused(client: TestClient, fps: object) -> None:
+    body = {"height": 4, "width": 6, "fps": fps, "frames": [{"objects": []}]}
+    answer = client.post("/v1/segment", json=body)
+    assert answer.status_code == 422
+    assert "fps" in answer.json()["detail"]

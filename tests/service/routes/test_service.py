@@ -57,6 +57,21 @@ def test_every_reference_of_the_document_leads_somewhere(client: TestClient) -> 
     assert named <= document.json()["components"]["schemas"].keys()
 
 
+def test_whoever_is_asked_for_a_key_may_also_be_told_to_wait(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert document["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
+    asked = {name for name, each in _operations(document) if "401" in each["responses"]}
+    assert asked == {name for name, each in _operations(document) if "security" in each}
+    assert asked == {name for name, each in _operations(document) if "429" in each["responses"]}
+    assert {"POST /v1/segment", "GET /v1/models"} <= asked
+
+
+def test_the_version_of_tus_is_documented_where_it_is_demanded(client: TestClient) -> None:
+    for name, operation in _operations(client.get("/openapi.json").json()):
+        named = [each["name"] for each in operation.get("parameters", []) if each["required"]]
+        assert ("Tus-Resumable" in named) == ("412" in operation["responses"]), name
+
+
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
