@@ -10,7 +10,8 @@ from fastapi.testclient import TestClient
 
 from amodal_service.api_keys import NewKey, create_key, revoke_key
 from amodal_service.app import create_app
-from amodal_service.jobs import NewJob, insert_job
+from amodal_service.job_transitions import insert_job
+from amodal_service.jobs import NewJob
 from amodal_service.services import Services
 from amodal_service.settings import Settings
 
