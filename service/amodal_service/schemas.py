@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, model_validator
 
+from amodal_model.frame_size import MAX_SIDE
 from amodal_model.stream import MAX_OBJECTS
-from amodal_model.youtube_vis import MAX_SIDE
 from amodal_service.job_queue import HIGHEST_PRIORITY
 
 Output = Literal["overlay", "coco-rle", "cocoa", "kins", "tao-amodal", "davis"]
