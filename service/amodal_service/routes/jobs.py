@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
@@ -85,7 +85,7 @@ def _check_length(request: Request, limit_bytes: int) -> None:
 def list_jobs(
     services: ServicesDep,
     caller: Reader,
-    state: Literal["queued", "running", "succeeded", "failed", "cancelled"] | None = None,
+    state: jobs.JobState | None = None,
     before: Annotated[JobId | None, Query(description="Id of a job: only older ones.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> JobList:
