@@ -1,4 +1,4 @@
-"""A small annotated clip, made by hand, that every writer is tested on; databases of jobs."""
+"""A small annotated clip, made by hand, that every writer is tested on; databases; services."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from postgres_server import MISSING, postgres_folder, running_postgres
 
 from amodal_model.masks import BoxedMask, Rle, box_mask, empty_mask, encode_rle
@@ -16,6 +18,7 @@ from amodal_service.amodal_json import Segmented
 from amodal_service.database import Database, open_database
 from amodal_service.journal import open_journal
 from amodal_service.records import frame_record
+from amodal_service.services import Services
 from amodal_service.sources import ClipSource
 
 SIZE = (48, 64)
@@ -105,3 +108,12 @@ def job_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dat
     database = open_database(url)
     yield database
     database.close()
+
+
+@pytest.fixture
+def services(client: TestClient) -> Services:
+    """What the app that a module tests is made of."""
+    assert isinstance(client.app, FastAPI)
+    services = client.app.state.services
+    assert isinstance(services, Services)
+    return services

@@ -27,13 +27,6 @@ def client(app: FastAPI) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture
-def services(client: TestClient, app: FastAPI) -> Services:
-    services = app.state.services
-    assert isinstance(services, Services)
-    return services
-
-
 def new_key(services: Services, *scopes: str, **allowance: int) -> NewKey:
     with services.database.write() as connection:
         return create_key(connection, "test", scopes or ("read", "write"), allowance=allowance)
