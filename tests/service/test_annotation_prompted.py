@@ -76,7 +76,11 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
     with pytest.raises(KeyboardInterrupt):
         annotate(options, StoppingReporter(CHUNK_FRAMES + 2))
     assert [path.name for path in options.output.iterdir()] == [WORK_FOLDER]
-    assert annotate(options, StoppingReporter()).read_bytes() == whole.read_bytes()
+    reporter = StoppingReporter()
+    assert annotate(options, reporter).read_bytes() == whole.read_bytes()
+    # causal goes on from the chunk, offline starts the clip again
+    has_resumed = f"resuming: {CHUNK_FRAMES} frames are done" in reporter.text.getvalue()
+    assert has_resumed == (mode == "causal")
 
 
 def test_other_prompts_start_an_interrupted_run_afresh(
