@@ -41,10 +41,8 @@ def test_a_superseded_execution_cannot_write(job_database: Database) -> None:
     with pytest.raises(Superseded), job_database.write() as connection:
         job_transitions.fail(connection, old, {})
     add_chunk(job_database, new, 0)
-    assert (find_job(job_database, job_id).state, find_job(job_database, job_id).frames_done) == (
-        "running",
-        8,
-    )
+    found = find_job(job_database, job_id)
+    assert (found.state, found.frames_done) == ("running", 8)
 
 
 def test_a_failed_write_leaves_no_chunk_behind(job_database: Database) -> None:
@@ -94,10 +92,8 @@ def test_a_released_job_waits_again_and_has_not_used_up_an_attempt(job_database:
     job = claim_job(job_database, job_id)
     with job_database.write() as connection:
         job_transitions.release(connection, job)
-    assert (find_job(job_database, job_id).state, find_job(job_database, job_id).attempts) == (
-        "queued",
-        0,
-    )
+    found = find_job(job_database, job_id)
+    assert (found.state, found.attempts) == ("queued", 0)
 
 
 def test_a_deleted_job_leaves_nothing(job_database: Database) -> None:
