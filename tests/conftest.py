@@ -1,4 +1,4 @@
-"""A tiny seeded network, as a model folder and as a segmenter, and a scene of moving boxes.
+"""A tiny seeded network, as a model folder and a segmenter; moving boxes; the command line.
 
 Torch is imported by the fixtures that need it alone: serving is tested without it.
 """
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from command_line import Ran, Run, run_command
 
 from amodal_model.masks import BoxedMask, box_mask
 from amodal_model.model_files import ModelFolder
@@ -42,6 +43,16 @@ def moving_boxes(frames: int) -> list[dict[int, BoxedMask]]:
             taken |= whole
         scene.append(masks)
     return scene
+
+
+@pytest.fixture
+def amodal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command line in this process."""
+
+    def run(*words: object) -> Ran:
+        return run_command(words, monkeypatch, capsys)
+
+    return run
 
 
 @pytest.fixture(scope="session")

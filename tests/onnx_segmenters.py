@@ -131,8 +131,8 @@ def write_sam2_decoder(
     """Write a decoder: bright pixels, of the quarter-size features, inside the prompted circle.
 
     The circle lies around the mean of the prompted points, and reaches half their extent and an
-    eighth of the image further. Where a mask is given, it must also be near: its logits count a
-    little. Scores are 0.9, 0.8, ... of the candidates; candidate 2 and up are all of the image.
+    eighth of the image further. A hundredth of the logits of a mask that is given is added. Scores
+    are 0.9, 0.8, ... of the candidates; candidate 2 and up are all of the image.
     """
     called = {
         name: name
@@ -156,10 +156,12 @@ def write_sam2_decoder(
     extra = [1] if has_prompts_axis else []
     coords = graph.input(called["point_coords"], FLOAT, ("B", *extra, "N", 2))
     labels = graph.input(called["point_labels"], labels_kind, ("B", *extra, "N"))
-    unused = [embed, other, labels]
+    unused, given = [embed, other, labels], None
     if called["mask_input"]:
-        unused.append(graph.input(called["mask_input"], FLOAT, ("B", 1, quarter, quarter)))
-        unused.append(graph.input(called["has_mask_input"], FLOAT, ("B",)))
+        mask = graph.input(called["mask_input"], FLOAT, ("B", 1, quarter, quarter))
+        has_mask = graph.input(called["has_mask_input"], FLOAT, ("B",))
+        flat = graph.node("Reshape", mask, graph.weight(np.array([quarter, quarter])))
+        given = graph.node("Mul", flat, has_mask)
     else:
         unused.append(graph.input("input_boxes", FLOAT, ("B", "M", 4)))
     inside = _inside_circle(graph, coords, side)
@@ -171,6 +173,8 @@ def write_sam2_decoder(
     )
     light = graph.node("Mul", light, graph.number(10))
     value = graph.node("Min", light, inside)
+    if given is not None:
+        value = graph.node("Add", value, graph.node("Mul", given, graph.number(0.01)))
     for name in unused:
         number = graph.node("ReduceSum", graph.node("Cast", name, to=FLOAT), keepdims=0)
         value = graph.node("Add", value, graph.node("Mul", number, graph.number(0)))

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
 from pycocotools import mask as coco_mask
 
 from amodal_model.errors import InputError, LimitError
-from amodal_model.masks import BoxedMask, box_mask
+from amodal_model.frame_size import MAX_SIDE
+from amodal_model.masks import BoxedMask, box_mask, empty_mask
 from amodal_model.visible_source import Prompt
 
 MAX_OBJECTS = 1024
@@ -21,7 +21,7 @@ MAX_POLYGONS = 256
 MAX_VERTICES = 10_000
 MAX_OUTLINE = 50
 """Longest outline of polygons, in (height + width) of the frame: what it costs to draw them."""
-MAX_COORDINATE = 4 * 16384
+MAX_COORDINATE = 4 * MAX_SIDE
 
 
 class GivenMask(NamedTuple):
@@ -62,19 +62,6 @@ def read_prompts(
         else:
             given.append(GivenMask(prompt.track_id, _mask(prompt, name, frame_size)))
     return given, removed
-
-
-def check_image(image: UInt8[np.ndarray, "H W 3"] | None, frame_size: tuple[int, int]) -> None:
-    """Refuse an image of another size than the frames.
-
-    Raises:
-        InputError: it is.
-    """
-    if image is not None and image.shape[:2] != frame_size:
-        raise InputError(
-            f"image is {image.shape[1]}x{image.shape[0]}, the stream's frames are "
-            f"{frame_size[1]}x{frame_size[0]}"
-        )
 
 
 def _name(prompt: Prompt, index: int) -> str:
@@ -151,7 +138,7 @@ def mask_from_box(
     left, right = (_first_pixel(side, columns[2]) for side in columns[:2])
     top, bottom = (_first_pixel(side, rows[2]) for side in rows[:2])
     if right <= left or bottom <= top:
-        return BoxedMask((0, 0, 0, 0), np.zeros((0, 0), bool), frame_size)
+        return empty_mask(frame_size)
     box = (left, top, right, bottom)
     return BoxedMask(box, np.ones((bottom - top, right - left), bool), frame_size)
 

@@ -14,6 +14,7 @@ from jaxtyping import Bool
 from pycocotools import mask as coco_mask
 
 from amodal_model.errors import InputError
+from amodal_model.frame_size import MAX_SIDE
 
 Box = tuple[int, int, int, int]
 
@@ -179,9 +180,9 @@ def _rle_size(rle: Any) -> tuple[int, int]:
     if (
         not isinstance(size, list)
         or len(size) != 2
-        or not all(type(side) is int and 0 < side <= 16384 for side in size)
+        or not all(type(side) is int and 0 < side <= MAX_SIDE for side in size)
     ):
-        raise InputError(f"RLE size must be [height, width], each 1 to 16384, got {size!r}")
+        raise InputError(f"RLE size must be [height, width], each 1 to {MAX_SIDE}, got {size!r}")
     return size[0], size[1]
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int16, UInt8
 
 from amodal_model.background import brighten, colors_of, move_background
 from amodal_model.camera_motion import IDENTITY, CameraMotion, compose, largest_displacement
-from amodal_model.errors import InputError
+from amodal_model.frame_size import check_image
 from amodal_model.motion_evidence import source_of
 from amodal_model.motion_regions import Description
 from amodal_model.motion_state import MotionState, working_size
@@ -33,11 +33,7 @@ def reduce(image: UInt8[np.ndarray, "H W 3"], frame_size: tuple[int, int]) -> Lo
     Raises:
         InputError: it has another size than the frames.
     """
-    if image.shape[:2] != frame_size:
-        raise InputError(
-            f"frame is {image.shape[1]}x{image.shape[0]}, the stream's frames are "
-            f"{frame_size[1]}x{frame_size[0]}"
-        )
+    check_image(image, frame_size, "frame")
     height, width = working_size(frame_size)
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)

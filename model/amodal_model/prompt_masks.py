@@ -25,7 +25,7 @@ from amodal_model.graph_cut import (
     cut,
 )
 from amodal_model.image_motion import inside_frame, sample_image, sample_mask, window_axes
-from amodal_model.masks import BoxedMask
+from amodal_model.masks import BoxedMask, box_mask, intersect_boxes
 from amodal_model.visible_source import Prompt
 
 _BITS = 5
@@ -196,19 +196,11 @@ def _guided(guide: Map, values: Map, radius: int, flatness: float) -> Map:
 def _fit(mask: Bool[np.ndarray, "S S"], is_inside: Bool[np.ndarray, "S S"]) -> float:
     """Return the IoU of a mask's extent with the box, specks aside."""
     opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-    own, whole = (_extent(np.asarray(each, bool)) for each in (opened, is_inside))
-    wide = min(own[2], whole[2]) - max(own[0], whole[0])
-    high = min(own[3], whole[3]) - max(own[1], whole[1])
-    both = max(wide, 0) * max(high, 0)
+    own, whole = (box_mask(np.asarray(each, bool)).bbox_xyxy for each in (opened, is_inside))
+    x0, y0, x1, y1 = intersect_boxes(own, whole)
+    both = max(x1 - x0, 0) * max(y1 - y0, 0)
     sizes = [(b[2] - b[0]) * (b[3] - b[1]) for b in (own, whole)]
     return both / max(sum(sizes) - both, 1)
-
-
-def _extent(mask: Bool[np.ndarray, "S S"]) -> tuple[int, int, int, int]:
-    rows, columns = np.nonzero(mask)
-    if rows.size == 0:
-        return 0, 0, 0, 0
-    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 
 def _from_points(image: UInt8[np.ndarray, "H W 3"], points: Points) -> tuple[Window, Map]:
@@ -220,7 +212,7 @@ def _from_points(image: UInt8[np.ndarray, "H W 3"], points: Points) -> tuple[Win
     around = window_around((min(xs), min(ys), max(xs) + 1, max(ys) + 1), RATIO)
     wide = around._replace(side=max(around.side, least))
     prob = _grown(image, wide, points)
-    box = _extent(prob > 0.5)
+    box = box_mask(np.asarray(prob > 0.5)).bbox_xyxy
     if box[2] <= box[0]:
         return wide, prob
     columns, rows = window_axes(wide, SIDE)

@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from amodal_model.errors import ModelError
 from amodal_model.masks import BoxedMask, mask_iou
 from amodal_model.segmenter_graph import FLOATS, WHOLES, Graph
-from amodal_model.segmenter_image import fit_frame, frame_mask, image_input, prepare_image
+from amodal_model.segmenter_image import fit_image, frame_mask, image_input
 from amodal_model.segmenter_settings import SegmenterSettings
 
 MAX_MASKS = 1024
@@ -75,9 +75,8 @@ class GenericSegmenter:
             ModelError: the model fails, or what comes out does not fit together.
         """
         settings = self._settings
-        fit = fit_frame((image.shape[0], image.shape[1]), self._input.size, settings.fit)
-        feed = prepare_image(image, fit, self._input, settings.normalisation)
-        arrays = self.graph.run({self._input.tensor.name: feed}, *self._outputs)
+        fit, feed = fit_image(image, self._input, settings)
+        arrays = self.graph.run(feed, *self._outputs)
         found = dict(zip(self._outputs, arrays, strict=True))
         grids = self._grids(found[self._names["masks"]])
         scores = self._column(found, "scores", len(grids))

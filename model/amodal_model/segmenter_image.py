@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from amodal_model.errors import ModelError
-from amodal_model.masks import Box, BoxedMask, tighten
+from amodal_model.masks import Box, BoxedMask, empty_mask, tighten
 from amodal_model.segmenter_graph import Graph, Tensor
 from amodal_model.segmenter_settings import MAX_INPUT_SIDE, Normalisation, SegmenterSettings
 
@@ -124,6 +124,14 @@ def fit_frame(
     return InputFit(frame_size, input_size, (inner_columns / width, inner_rows / height), offset)
 
 
+def fit_image(
+    image: UInt8[np.ndarray, "H W 3"], into: ImageInput, settings: SegmenterSettings
+) -> tuple[InputFit, dict[str, np.ndarray]]:
+    """Return where a frame lies in the input of a model, and what to feed the model with."""
+    fit = fit_frame((image.shape[0], image.shape[1]), into.size, settings.fit)
+    return fit, {into.tensor.name: prepare_image(image, fit, into, settings.normalisation)}
+
+
 def prepare_image(
     image: UInt8[np.ndarray, "H W 3"], fit: InputFit, into: ImageInput, pixels: Normalisation
 ) -> np.ndarray:
@@ -192,6 +200,6 @@ def frame_mask(
     height, width = fit.frame_size
     box = box or (0, 0, width, height)
     if box[2] <= box[0] or box[3] <= box[1]:
-        return BoxedMask((0, 0, 0, 0), np.zeros((0, 0), bool), fit.frame_size)
+        return empty_mask(fit.frame_size)
     inside: Bool[np.ndarray, "H W"] = frame_values(grid, fit, box) > threshold
     return tighten(BoxedMask(box, inside, fit.frame_size))

@@ -14,7 +14,15 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from amodal_model.masks import BoxedMask, empty_mask, mask_iou, overlap_area, shift_mask, tighten
+from amodal_model.masks import (
+    BoxedMask,
+    empty_mask,
+    intersect_boxes,
+    mask_iou,
+    overlap_area,
+    shift_mask,
+    tighten,
+)
 from amodal_model.segmenter_image import InputFit, frame_values
 from amodal_model.segmenter_sam2 import BOTTOM_RIGHT, TOP_LEFT, Answer, Hint
 from amodal_model.visible_source import Expectation
@@ -291,7 +299,7 @@ def _grow(mask: BoxedMask, by: float) -> BoxedMask:
     height, width = mask.frame_size
     reach = int(np.ceil(max(by, 0.1 * max(x1 - x0, y1 - y0), 2.0)))
     reach = min(reach, max(height, width))
-    box = (max(x0 - reach, 0), max(y0 - reach, 0), min(x1 + reach, width), min(y1 + reach, height))
+    box = intersect_boxes((x0 - reach, y0 - reach, x1 + reach, y1 + reach), (0, 0, width, height))
     inside = mask.within(box).astype(np.uint8)
     # a distance costs the same for every reach, a dilation with a large kernel does not
     distance = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3) if inside.any() else None

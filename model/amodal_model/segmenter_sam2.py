@@ -20,7 +20,7 @@ from jaxtyping import Float32, UInt8
 from amodal_model.errors import ModelError
 from amodal_model.masks import BoxedMask
 from amodal_model.segmenter_graph import FLOATS, WHOLES, Graph, Tensor
-from amodal_model.segmenter_image import InputFit, fit_frame, image_input, prepare_image
+from amodal_model.segmenter_image import InputFit, fit_image, image_input
 from amodal_model.segmenter_settings import SegmenterSettings
 
 FEATURES = ("embedding", "features_0", "features_1")
@@ -133,9 +133,8 @@ class Sam2Pair:
         Raises:
             ModelError: the encoder fails.
         """
-        fit = fit_frame((image.shape[0], image.shape[1]), self._image.size, self._settings.fit)
-        feed = prepare_image(image, fit, self._image, self._settings.normalisation)
-        arrays = self.encoder.run({self._image.tensor.name: feed}, *self._features)
+        fit, feed = fit_image(image, self._image, self._settings)
+        arrays = self.encoder.run(feed, *self._features)
         features = zip(self._features.items(), arrays, strict=True)
         return Encoded({name: array.astype(t.dtype) for (name, t), array in features}, fit)
 

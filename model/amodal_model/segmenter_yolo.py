@@ -25,10 +25,9 @@ from amodal_model.segmenter_graph import FLOATS, Graph, Tensor
 from amodal_model.segmenter_image import (
     NCHW,
     InputFit,
-    fit_frame,
+    fit_image,
     frame_mask,
     image_input,
-    prepare_image,
 )
 from amodal_model.segmenter_settings import SegmenterSettings
 
@@ -90,9 +89,8 @@ class YoloSegmenter:
             ModelError: the model fails, or what comes out does not fit together.
         """
         settings = self._settings
-        fit = fit_frame((image.shape[0], image.shape[1]), self._input.size, settings.fit)
-        feed = prepare_image(image, fit, self._input, settings.normalisation)
-        rows, prototypes = self.graph.run({self._input.tensor.name: feed}, *self._outputs)
+        fit, feed = fit_image(image, self._input, settings)
+        rows, prototypes = self.graph.run(feed, *self._outputs)
         if prototypes.ndim != 4 or len(prototypes) != 1 or not prototypes.size:
             raise self.graph.misfit(self._outputs[1], prototypes, "(1, K, h, w)")
         found = self._candidates(rows, prototypes.shape[1])

@@ -16,7 +16,8 @@ from jaxtyping import Bool, UInt8
 
 from amodal_model.association import MIN_WITNESSES, associate
 from amodal_model.errors import InputError, LimitError
-from amodal_model.given_prompts import MAX_ID, MAX_OBJECTS, GivenMask, check_image, read_prompts
+from amodal_model.frame_size import check_frame_size, check_image
+from amodal_model.given_prompts import MAX_ID, MAX_OBJECTS, GivenMask, read_prompts
 from amodal_model.given_state import (
     GivenState,
     GivenTrack,
@@ -33,8 +34,6 @@ from amodal_model.pair_evidence import (
     move_inside,
 )
 from amodal_model.visible_source import Arrays, Expectation, Prompt
-
-MAX_SIDE = 16384
 
 
 class GivenConfig(NamedTuple):
@@ -79,8 +78,7 @@ class GivenSource:
         Raises:
             LimitError: a side is not 1 to 16384.
         """
-        if not all(1 <= side <= MAX_SIDE for side in frame_size):
-            raise LimitError(f"frame size {frame_size}, each side must be 1 to {MAX_SIDE}")
+        check_frame_size(frame_size)
         return GivenState(frame_size, (), 0, (0.0, 0.0))
 
     def find(

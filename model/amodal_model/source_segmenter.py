@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from amodal_model.errors import InputError, LimitError
+from amodal_model.frame_size import check_frame_size, check_image
 from amodal_model.given_state import GivenState
 from amodal_model.masks import BoxedMask, empty_mask
 from amodal_model.model_files import file_sha256
@@ -178,8 +179,7 @@ class Sam2Source:
         Raises:
             LimitError: a side is not 1 to 16384.
         """
-        if not all(1 <= side <= 16384 for side in frame_size):
-            raise LimitError(f"frame size {frame_size}, each side must be 1 to 16384")
+        check_frame_size(frame_size)
         return Sam2State(frame_size, (), 1)
 
     def find(
@@ -309,9 +309,5 @@ def _needed(
 ) -> UInt8[np.ndarray, "H W 3"]:
     if image is None:
         raise InputError("a segmenter needs the images of the video, got none")
-    if image.shape[:2] != frame_size:
-        raise InputError(
-            f"image is {image.shape[1]}x{image.shape[0]}, the stream's frames are "
-            f"{frame_size[1]}x{frame_size[0]}"
-        )
+    check_image(image, frame_size)
     return image

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float64, UInt8
 from amodal_model.composition import Estimate, Evidence, compose, cover, paste
 from amodal_model.engine import Engine
 from amodal_model.errors import InputError, LimitError
+from amodal_model.frame_size import check_frame_size, check_image
 from amodal_model.geometry import Window, paste_logits
 from amodal_model.masks import BoxedMask, empty_mask
 from amodal_model.placement import TEMPLATE_SIDE, PlacementConfig
@@ -34,7 +35,6 @@ from amodal_model.tracks import MotionConfig, View, follow, predict
 from amodal_model.visible_source import Expectation
 
 MAX_OBJECTS = 1024
-MAX_SIDE = 16384
 
 
 class StreamConfig(NamedTuple):
@@ -71,8 +71,7 @@ class AmodalSegmenter:
         Raises:
             LimitError: a side is not 1 to 16384.
         """
-        if not all(1 <= side <= MAX_SIDE for side in frame_size):
-            raise LimitError(f"frame size {frame_size}, each side must be 1 to {MAX_SIDE}")
+        check_frame_size(frame_size)
         return new_state(frame_size)
 
     def step(
@@ -95,11 +94,7 @@ class AmodalSegmenter:
             InputError: an image or a mask of another size than the stream's frames.
             LimitError: more than 1024 objects.
         """
-        if frame is not None and frame.shape[:2] != state.frame_size:
-            raise InputError(
-                f"frame is {frame.shape[1]}x{frame.shape[0]}, the stream's frames are "
-                f"{state.frame_size[1]}x{state.frame_size[0]}"
-            )
+        check_image(frame, state.frame_size, "frame")
         estimates, state = self.advance(visible, state, frame_gap=frame_gap)
         silhouettes = [paste(estimate, state.frame_size) for estimate in estimates]
         result = compose(silhouettes, state.lost_ids, state.frame_size, self.config.least_overlap)

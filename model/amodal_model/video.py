@@ -26,7 +26,8 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from amodal_model.errors import DatasetError, LimitError
-from amodal_model.youtube_vis import MAX_FRAMES, MAX_SIDE
+from amodal_model.frame_size import MAX_SIDE
+from amodal_model.youtube_vis import MAX_FRAMES
 
 MIN_SIDE = 16
 MAX_PIXELS = 64_000_000

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from amodal_model.errors import DatasetError, InputError, LimitError
+from amodal_model.frame_size import MAX_SIDE
 from amodal_model.masks import BoxedMask, Rle, decode_rle
 
 MAX_JSON_BYTES = 2 << 30
 MAX_FRAMES = 1_000_000
-MAX_SIDE = 16384
 MAX_TRACKS = 100_000
 
 

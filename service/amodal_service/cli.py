@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from amodal_model.clip import Mode
 from amodal_model.errors import AmodalError
 from amodal_service.annotation import WORK_FOLDER, AnnotateOptions
 from amodal_service.annotation import annotate as run_annotate
@@ -64,9 +65,7 @@ def annotate(  # noqa: PLR0913  (every option is an argument)
         str | None,
         typer.Option(help=f"Find the visible masks: {', '.join(SOURCES)}, or your MODEL.toml."),
     ] = None,
-    mode: Annotated[
-        Literal["causal", "offline"], typer.Option(help="Past only, or both directions.")
-    ] = "causal",
+    mode: Annotated[Mode, typer.Option(help="Past only, or both directions.")] = "causal",
     model: Annotated[
         str, typer.Option(help="'shipped', 'small', or a folder of train or export.")
     ] = "shipped",

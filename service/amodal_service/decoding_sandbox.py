@@ -38,8 +38,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from amodal_model.errors import AmodalError, DatasetError, InputError, LimitError
+from amodal_model.frame_size import MAX_SIDE
 from amodal_model.video import DEFAULT_FPS, MAX_PIXELS, Clip, ClipLimits, Frame
-from amodal_model.youtube_vis import MAX_FRAMES, MAX_SIDE
+from amodal_model.youtube_vis import MAX_FRAMES
 from amodal_service.decoding_process import (
     DONE,
     FAILED,

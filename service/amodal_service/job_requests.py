@@ -15,7 +15,7 @@ from fastapi import Request
 from sqlalchemy.exc import IntegrityError
 
 from amodal_model.errors import ConflictError, InputError
-from amodal_service import jobs
+from amodal_service import job_transitions, jobs
 from amodal_service.access import Caller
 from amodal_service.job_files import clean_name, video_key, visible_key
 from amodal_service.job_sources import name_of, take_source
@@ -140,7 +140,7 @@ def insert(services: Services, new: NewJob, allowance: Allowance) -> Made:
     try:
         with services.database.write() as connection:
             check_jobs(connection, new.owner, allowance)
-            jobs.insert_job(connection, new)
+            job_transitions.insert_job(connection, new)
             services.queue.add(connection, new.id, 1, owner=new.owner, priority=new.priority)
             return Made(jobs.find_job(connection, new.id), is_new=True)
     except IntegrityError:  # another request with the key was quicker

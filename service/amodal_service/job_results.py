@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from amodal_service import jobs
+from amodal_service import job_transitions
 from amodal_service.amodal_json import Segmented, write_amodal_json
 from amodal_service.annotation import write_times
 from amodal_service.database import Database
 from amodal_service.foreign_formats import WRITERS, Export
-from amodal_service.jobs import Artifact, Chunk, Job
+from amodal_service.job_history import Artifact, Chunk
+from amodal_service.jobs import Job
 from amodal_service.journal import Checkpoint, Journal
 from amodal_service.overlay import write_overlay
 from amodal_service.palette_masks import check_labels
@@ -74,7 +75,7 @@ def publish_results(  # noqa: PLR0913  (all that a job consists of)
     artifacts = [_store(storage, job, path) for path in sorted(folder.iterdir())]
     check()
     with database.write() as connection:
-        jobs.succeed(connection, job, artifacts)
+        job_transitions.succeed(connection, job, artifacts)
     _clean_up(storage, job, {*(each.key for each in artifacts), *(each.key for each in chunks)})
 
 

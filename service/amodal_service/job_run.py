@@ -23,11 +23,13 @@ from amodal_model.engine import Engine, EngineInfo
 from amodal_model.errors import LimitError
 from amodal_model.memory import MemoryState, StepInputs, StepOutputs
 from amodal_model.stream import AmodalSegmenter
-from amodal_service import jobs
+from amodal_service import job_history, job_transitions
 from amodal_service.input_fetch import fetch_inputs
 from amodal_service.job_files import hiding_folder, stage_inputs
+from amodal_service.job_history import Chunk
 from amodal_service.job_results import publish_results
-from amodal_service.jobs import Chunk, Job, Superseded
+from amodal_service.job_transitions import Superseded
+from amodal_service.jobs import Job
 from amodal_service.journal import Arrays, Checkpoint, read_checkpoint, write_checkpoint
 from amodal_service.metrics import JOB_FRAMES
 from amodal_service.rate_limits import charge
@@ -130,8 +132,8 @@ class JobRun:
                 charge(
                     connection, job.owner, "video_seconds", source.video.length / source.clip.fps
                 )
-            jobs.set_total(connection, job, source.video.length)
-            self._chunks = jobs.chunks_of(connection, job.id)
+            job_transitions.set_total(connection, job, source.video.length)
+            self._chunks = job_history.chunks_of(connection, job.id)
         self._arrays = self._resume()
 
     def _check_limits(self, sources: Sources) -> None:
@@ -161,7 +163,7 @@ class JobRun:
         if found and (found[0].fingerprint, found[0].frames) == (self._fingerprint, frames):
             return found[1]
         with self._place.database.write() as connection:
-            jobs.drop_chunks(connection, self._job)
+            job_transitions.drop_chunks(connection, self._job)
         self._chunks = []
         return {}
 
@@ -223,7 +225,7 @@ class JobRun:
         place.storage.put(state_key, state.getvalue())
         try:
             with place.database.write() as connection:
-                jobs.add_chunk(connection, job, chunk, state_key, fps)
+                job_transitions.add_chunk(connection, job, chunk, state_key, fps)
         except Superseded:
             place.storage.delete(chunk.key)
             place.storage.delete(state_key)

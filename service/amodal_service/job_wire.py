@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amodal_service import jobs
+from amodal_service import job_history, jobs
 from amodal_service.database import Database
 from amodal_service.schemas import Artifact, Job, JobError
 
@@ -10,7 +10,7 @@ from amodal_service.schemas import Artifact, Job, JobError
 def describe_job(database: Database, job: jobs.Job) -> Job:
     """Return a job with its result files."""
     with database.read() as connection:
-        artifacts = jobs.artifacts_of(connection, job.id) if job.state == "succeeded" else []
+        artifacts = job_history.artifacts_of(connection, job.id) if job.state == "succeeded" else []
     url = f"/v1/jobs/{job.id}"
     return Job(
         id=job.id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 import typer
@@ -12,7 +12,19 @@ from rich.console import Console
 from rich.table import Table
 
 from amodal_client import Job
-from amodal_service.server_options import ApiKey, Bars, Server, connected, download_all
+from amodal_client.values import State
+from amodal_service.server_options import (
+    ApiKey,
+    Bars,
+    Clip,
+    Completion,
+    Formats,
+    Server,
+    Visible,
+    connected,
+    download_all,
+    submit_clip,
+)
 
 app = typer.Typer(
     help="Jobs on a server (address: --server or AMODAL_SERVER).",
@@ -26,10 +38,7 @@ JobId = Annotated[str, typer.Argument(help="Of the job.")]
 @app.command("list")
 def list_all(
     server: Server,
-    state: Annotated[
-        Literal["queued", "running", "succeeded", "failed", "cancelled"] | None,
-        typer.Option(help="Only those."),
-    ] = None,
+    state: Annotated[State | None, typer.Option(help="Only those.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
     api_key: ApiKey = None,
 ) -> None:
@@ -44,22 +53,16 @@ def list_all(
 
 @app.command()
 def submit(
-    clip: Annotated[str, typer.Argument(help="A video file, or a URL the server fetches.")],
-    visible: Annotated[str, typer.Option(help="Visible masks (YouTube-VIS), likewise.")],
+    clip: Clip,
+    visible: Visible,
     server: Server,
-    mode: Annotated[
-        Literal["causal", "offline"], typer.Option(help="Past only, or both directions.")
-    ] = "causal",
-    formats: Annotated[
-        list[str] | None,
-        typer.Option("--format", help="Also make overlay, coco-rle, ...; may be repeated."),
-    ] = None,
+    mode: Completion = "causal",
+    formats: Formats = None,
     api_key: ApiKey = None,
 ) -> None:
     """Upload a clip and print the id of its job."""
     with connected(server, api_key) as client, Bars() as bars:
-        wanted = tuple(dict.fromkeys(formats or ()))
-        job = client.submit(clip, visible, mode, outputs=wanted, on_upload=bars.on_upload)
+        job = submit_clip(client, clip, visible, mode, formats, bars)
     typer.echo(job.id)
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 from amodal_model.errors import QuotaError
 from amodal_service.ingest_tables import usage
 from amodal_service.job_tables import jobs
+from amodal_service.jobs import ACTIVE
 from amodal_service.policies import Allowance
 
 UsageKind = Literal["bytes", "video_seconds"]
@@ -96,9 +97,7 @@ def check_jobs(connection: Connection, owner: str, allowance: Allowance) -> None
     """Raise QuotaError where an owner has as many waiting and running jobs as it may."""
     if not allowance.active_jobs:
         return
-    query = sa.select(sa.func.count()).where(
-        jobs.c.owner == owner, jobs.c.state.in_(("queued", "running"))
-    )
+    query = sa.select(sa.func.count()).where(jobs.c.owner == owner, jobs.c.state.in_(ACTIVE))
     active = connection.execute(query).scalar_one()
     if active >= allowance.active_jobs:
         raise QuotaError(f"{active} jobs wait or run, limit {allowance.active_jobs}", _JOBS_RETRY_S)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection
 
-from amodal_service import jobs
+from amodal_service import job_transitions, jobs
 from amodal_service.address_guard import AddressGuard
 from amodal_service.ingest_tables import uploads
 from amodal_service.job_queue import JobQueue
@@ -67,7 +67,7 @@ def _sweep_jobs(place: Workplace, queue: JobQueue) -> int:
         expired = [jobs.find_job(connection, key) for key in connection.scalars(ended.limit(100))]
     for job in expired:
         with place.database.write() as connection:
-            jobs.delete(connection, job)
+            job_transitions.delete(connection, job)
         queue.forget(job.id, job.runs)
         place.storage.delete_below(job.prefix)
     return len(expired)

@@ -6,12 +6,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, model_validator
 
+from amodal_model.clip import Mode
+from amodal_model.frame_size import MAX_SIDE
 from amodal_model.stream import MAX_OBJECTS
-from amodal_model.youtube_vis import MAX_SIDE
 from amodal_service.job_queue import HIGHEST_PRIORITY
+from amodal_service.jobs import JobState
 
 Output = Literal["overlay", "coco-rle", "cocoa", "kins", "tao-amodal", "davis"]
 Name = Annotated[str, Field(min_length=1, max_length=255, examples=["street.mp4"])]
+VideoName = Annotated[
+    Name | None,
+    Field(description="Which entry of the mask file is the clip's; by default its file name."),
+]
+_BINARY = {"format": "binary"}
+VideoPart = Annotated[bytes, Field(description="The clip.", json_schema_extra=_BINARY)]
+VisiblePart = Annotated[
+    bytes, Field(description="Its visible masks, YouTube-VIS.", json_schema_extra=_BINARY)
+]
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 EXAMPLE_ID = "01a20e15b293518997f68aaf1690a86c"
 
@@ -133,28 +144,23 @@ class SegmentFrames(Wire):
     height: Whole = Field(ge=1, le=MAX_SIDE)
     width: Whole = Field(ge=1, le=MAX_SIDE)
     fps: Real = Field(default=25.0, ge=0.001, le=1000)
-    mode: Literal["causal", "offline"] = "causal"
+    mode: Mode = "causal"
     frames: list[VisibleFrame] = Field(min_length=1, max_length=100_000)
 
 
 class SegmentOptions(Wire):
     """How a short clip is segmented; the part ``request`` of a multipart request."""
 
-    mode: Literal["causal", "offline"] = "causal"
-    video_name: Name | None = Field(
-        default=None,
-        description="Which entry of the mask file is the clip's; by default its file name.",
-    )
+    mode: Mode = "causal"
+    video_name: VideoName = None
 
 
 class SegmentFiles(Wire):
     """A short clip and the file of its visible masks, as multipart."""
 
     request: SegmentOptions | None = None
-    video: bytes = Field(description="The clip.", json_schema_extra={"format": "binary"})
-    visible: bytes = Field(
-        description="Its visible masks, YouTube-VIS.", json_schema_extra={"format": "binary"}
-    )
+    video: VideoPart
+    visible: VisiblePart
 
 
 class SegmentedVideo(Wire):
@@ -250,7 +256,7 @@ class FileSource(Wire):
 class JobOptions(Wire):
     """What a job does with its clip; the part ``request`` of a multipart request."""
 
-    mode: Literal["causal", "offline"] = "causal"
+    mode: Mode = "causal"
     outputs: list[Output] = Field(
         default_factory=list,
         max_length=8,
@@ -263,10 +269,7 @@ class JobOptions(Wire):
         le=HIGHEST_PRIORITY,
         description="Among the caller's own jobs; higher runs first.",
     )
-    video_name: Name | None = Field(
-        default=None,
-        description="Which entry of the mask file is the clip's; by default its file name.",
-    )
+    video_name: VideoName = None
     webhook: Webhook | None = None
 
 
@@ -274,10 +277,8 @@ class JobFiles(Wire):
     """A job with its files, as multipart."""
 
     request: JobOptions | None = None
-    video: bytes = Field(description="The clip.", json_schema_extra={"format": "binary"})
-    visible: bytes = Field(
-        description="Its visible masks, YouTube-VIS.", json_schema_extra={"format": "binary"}
-    )
+    video: VideoPart
+    visible: VisiblePart
 
 
 class JobRequest(JobOptions):
@@ -295,8 +296,8 @@ class Job(Wire):
     """A job and how far it is."""
 
     id: JobId = Field(examples=[EXAMPLE_ID])
-    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
-    mode: Literal["causal", "offline"]
+    state: JobState
+    mode: Mode
     outputs: list[Output]
     priority: int
     video_name: str

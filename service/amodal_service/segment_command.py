@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from amodal_service.server_options import ApiKey, Bars, Server, connected, download_all
+from amodal_service.server_options import (
+    ApiKey,
+    Bars,
+    Clip,
+    Completion,
+    Formats,
+    Server,
+    Visible,
+    connected,
+    download_all,
+    submit_clip,
+)
 
 EXIT_INTERRUPTED = 130
 
 
 def segment(  # noqa: PLR0913  (every option is an argument)
-    clip: Annotated[str, typer.Argument(help="A video file, or a URL the server fetches.")],
-    visible: Annotated[str, typer.Option(help="Visible masks (YouTube-VIS), likewise.")],
+    clip: Clip,
+    visible: Visible,
     server: Server,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
-    mode: Annotated[
-        Literal["causal", "offline"], typer.Option(help="Past only, or both directions.")
-    ] = "causal",
-    formats: Annotated[
-        list[str] | None,
-        typer.Option("--format", help="Also make overlay, coco-rle, ...; may be repeated."),
-    ] = None,
+    mode: Completion = "causal",
+    formats: Formats = None,
     api_key: ApiKey = None,
 ) -> None:
     """Complete the silhouettes of a clip on a server: the files of 'amodal annotate'."""
@@ -31,8 +37,7 @@ def segment(  # noqa: PLR0913  (every option is an argument)
     try:
         with connected(server, api_key) as client:
             with Bars() as bars:
-                wanted = tuple(dict.fromkeys(formats or ()))
-                job = client.submit(clip, visible, mode, outputs=wanted, on_upload=bars.on_upload)
+                job = submit_clip(client, clip, visible, mode, formats, bars)
                 job = client.wait(job, bars.on_job)
             download_all(client, job, output)
     except KeyboardInterrupt:

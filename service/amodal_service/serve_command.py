@@ -43,8 +43,7 @@ def _options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.host,
         "port": settings.port,
-        "ws": "websockets-sansio",
-        "ws_per_message_deflate": False,
+        "ws": "none",
         "log_config": None,
         "access_log": False,
         "timeout_graceful_shutdown": SHUTDOWN_S,

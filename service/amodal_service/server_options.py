@@ -1,4 +1,4 @@
-"""What the commands that talk to a server share: its address, a key, progress, errors."""
+"""What the commands that talk to a server share: its address, options, progress, errors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from amodal_client import Client, ClientError, ConnectionLostError, Job, ServerError
+from amodal_client.values import Mode
 from amodal_model.errors import InputError, UnavailableError
 
 Server: TypeAlias = Annotated[
@@ -19,6 +20,14 @@ Server: TypeAlias = Annotated[
 ]
 ApiKey: TypeAlias = Annotated[
     str | None, typer.Option(help="From 'amodal keys create'.", envvar="AMODAL_API_KEY")
+]
+
+Clip: TypeAlias = Annotated[str, typer.Argument(help="A video file, or a URL the server fetches.")]
+Visible: TypeAlias = Annotated[str, typer.Option(help="Visible masks (YouTube-VIS), likewise.")]
+Completion: TypeAlias = Annotated[Mode, typer.Option(help="Past only, or both directions.")]
+Formats: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--format", help="Also make overlay, coco-rle, ...; may be repeated."),
 ]
 
 
@@ -66,6 +75,19 @@ class Bars:
         if name not in self._tasks:
             self._tasks[name] = self._bars.add_task(name, total=total)
         self._bars.update(self._tasks[name], completed=done, total=total)
+
+
+def submit_clip(
+    client: Client,
+    clip: str,
+    visible: str,
+    mode: Mode,
+    formats: list[str] | None,
+    bars: Bars,
+) -> Job:
+    """Upload a clip and return its job; a format that is named twice is made once."""
+    outputs = tuple(dict.fromkeys(formats or ()))
+    return client.submit(clip, visible, mode, outputs=outputs, on_upload=bars.on_upload)
 
 
 def download_all(client: Client, job: Job, output: Path) -> None:

@@ -22,7 +22,7 @@ from dbos import DBOS
 from sqlalchemy.exc import DBAPIError
 
 from amodal_model.errors import UnavailableError
-from amodal_service import jobs
+from amodal_service import job_transitions, jobs
 from amodal_service.job_queue import (
     APP_NAME,
     QUEUE,
@@ -33,7 +33,8 @@ from amodal_service.job_queue import (
     workflow_id,
 )
 from amodal_service.job_run import JobRun, StopSignal
-from amodal_service.jobs import Job, Superseded
+from amodal_service.job_transitions import Superseded
+from amodal_service.jobs import Job
 from amodal_service.live_workers import WorkerName, bury_dead, new_worker_name, show_life, sign_off
 from amodal_service.metrics import JOBS_ENDED, QUEUE_SECONDS
 from amodal_service.problems import problem_of
@@ -125,7 +126,7 @@ class Worker:
         sign_off(self._place.database, self.name)
         with self._place.database.write() as connection:
             for each in left:
-                jobs.release(connection, each.job)
+                job_transitions.release(connection, each.job)
         self._queue.release(self._queue.pending_of(self.name.id))
         _log.info("worker_stopped", worker=self.name.id, released=len(left))
 
@@ -144,7 +145,7 @@ class Worker:
 
     def _claim(self, job_id: str, run: int) -> Job | None:
         with self._place.database.write() as connection:
-            job = jobs.claim(connection, job_id, run, self.name.id)
+            job = job_transitions.claim(connection, job_id, run, self.name.id)
         if job is not None and job.attempts == 1 and run == 1:
             QUEUE_SECONDS.observe(time.time() - job.created_s)
         return job
@@ -183,7 +184,7 @@ class Worker:
         problem = problem_of(error)
         _log.error("job_failed", problem=problem["type"], error=str(error), exc_info=error)
         with self._place.database.write() as connection:
-            jobs.fail(connection, job, problem)
+            job_transitions.fail(connection, job, problem)
         self._ended("failed")
 
     def _ended(self, state: str) -> None:
@@ -218,7 +219,7 @@ class Worker:
         for lost in self._queue.find_lost(list(by_run)) if by_run else ():
             job = by_run[lost]
             with database.write() as connection:
-                run = jobs.restart(connection, job)
+                run = job_transitions.restart(connection, job)
                 if run is not None:
                     _log.error("job_restarted", job_id=job.id, lost=lost)
                     self._queue.add(connection, job.id, run, owner=job.owner, priority=job.priority)

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import Run
 from killable_server import Served
 from small_clips import SmallClip, write_small_clip
-
-from amodal_service.cli import main
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -22,18 +17,10 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> SmallClip:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], served: Served) -> Run:
-    """Runs ``amodal`` and returns its exit status and what it printed."""
+def run(amodal: Run, monkeypatch: pytest.MonkeyPatch, served: Served) -> Run:
+    """Runs ``amodal`` with a server."""
     monkeypatch.setenv("AMODAL_SERVER", served.url)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["amodal", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        code = caught.value.code
-        return (code if isinstance(code, int) else 0, *capsys.readouterr())
-
-    return call
+    return amodal
 
 
 def test_a_clip_is_segmented_on_a_server(run: Run, clip: SmallClip, tmp_path: Path) -> None:

@@ -2,46 +2,23 @@
 
 import json
 import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 import pytest
+from command_line import Ran, Run
 
 from amodal_model.masks import box_mask, encode_rle
 from amodal_model.youtube_vis import read_mask_file
-from amodal_service import cli
 
 MakeScene = Callable[..., Any]
 
 
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def amodal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Ran]:
-    """Runs the command line in this process."""
-
-    def run(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["amodal", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        out, err = capsys.readouterr()
-        return Ran(int(caught.value.code or 0), out, err)
-
-    return run
-
-
-def _annotate(amodal: Callable[..., Ran], scene: Any, output: Path, *more: object) -> Ran:
+def _annotate(amodal: Run, scene: Any, output: Path, *more: object) -> Ran:
     return amodal("annotate", scene.video, "--visible", scene.visible, "--output", output, *more)
 
 
@@ -57,7 +34,7 @@ def _frame_times(output: Path) -> list[float]:
 
 
 def test_a_clip_in_gives_whole_silhouettes_out(
-    amodal: Callable[..., Ran], scene: MakeScene, tmp_path: Path
+    amodal: Run, scene: MakeScene, tmp_path: Path
 ) -> None:
     made = scene(count=24)
     ran = _annotate(amodal, made, tmp_path / "out", "--overlay", "--format", "coco-rle")
@@ -81,7 +58,7 @@ def test_a_clip_in_gives_whole_silhouettes_out(
 
 
 def test_amodal_masks_contain_the_visible_ones(
-    amodal: Callable[..., Ran], scene: MakeScene, tmp_path: Path
+    amodal: Run, scene: MakeScene, tmp_path: Path
 ) -> None:
     made = scene(count=16)
     assert _annotate(amodal, made, tmp_path / "out").code == 0
@@ -92,17 +69,13 @@ def test_amodal_masks_contain_the_visible_ones(
             assert not (visible.full() & ~amodal_masks[track_id].full()).any()
 
 
-def test_offline_mode_has_the_same_shape(
-    amodal: Callable[..., Ran], scene: MakeScene, tmp_path: Path
-) -> None:
+def test_offline_mode_has_the_same_shape(amodal: Run, scene: MakeScene, tmp_path: Path) -> None:
     assert _annotate(amodal, scene(), tmp_path / "out", "--mode", "offline").code == 0
     for annotation in _content(tmp_path / "out")["annotations"]:
         assert len(annotation["segmentations"]) == 20
 
 
-def test_variable_frame_rate_keeps_its_times(
-    amodal: Callable[..., Ran], scene: MakeScene, tmp_path: Path
-) -> None:
+def test_variable_frame_rate_keeps_its_times(amodal: Run, scene: MakeScene, tmp_path: Path) -> None:
     times_ms = [0, 40, 200, 220, 1000, 1010]
     made = scene(count=6, pts_ms=times_ms)
     assert _annotate(amodal, made, tmp_path / "out", "--overlay").code == 0
@@ -116,7 +89,7 @@ def test_variable_frame_rate_keeps_its_times(
     ("pix_fmt", "size"), [("gray", (96, 128)), ("yuv444p", (97, 127)), ("yuv420p10le", (96, 128))]
 )
 def test_grey_odd_and_deep_video_is_annotated(
-    amodal: Callable[..., Ran],
+    amodal: Run,
     scene: MakeScene,
     tmp_path: Path,
     pix_fmt: str,
@@ -128,7 +101,7 @@ def test_grey_odd_and_deep_video_is_annotated(
 
 
 def test_a_rotated_video_is_annotated_upright(
-    amodal: Callable[..., Ran], scene: MakeScene, tmp_path: Path
+    amodal: Run, scene: MakeScene, tmp_path: Path
 ) -> None:
     made = scene("a.mp4", size=(128, 96), count=5)
     content = bytearray(made.video.read_bytes())
@@ -147,7 +120,7 @@ def test_a_rotated_video_is_annotated_upright(
 
 
 def test_folders_of_transparent_and_deep_images_are_annotated(
-    amodal: Callable[..., Ran], visible_for: Callable[..., Path], tmp_path: Path
+    amodal: Run, visible_for: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "frames"
     folder.mkdir()
@@ -181,7 +154,7 @@ def dataset(scene: MakeScene, tmp_path: Path) -> Path:
 
 
 def test_a_dataset_gives_one_file_of_masks_and_a_folder_a_clip(
-    amodal: Callable[..., Ran], dataset: Path, tmp_path: Path
+    amodal: Run, dataset: Path, tmp_path: Path
 ) -> None:
     ran = amodal("annotate", dataset, "-o", tmp_path / "out", "--overlay", "--format", "davis")
     assert (ran.code, ran.err) == (0, "")
@@ -195,9 +168,7 @@ def test_a_dataset_gives_one_file_of_masks_and_a_folder_a_clip(
     assert again.code == 0  # over an existing output
 
 
-def test_a_dataset_is_not_overwritten_by_its_own_results(
-    amodal: Callable[..., Ran], dataset: Path
-) -> None:
+def test_a_dataset_is_not_overwritten_by_its_own_results(amodal: Run, dataset: Path) -> None:
     (dataset / "amodal.json").write_text("the truth")
     ran = amodal("annotate", dataset, "--output", dataset)
     assert (ran.code, ran.err.count("\n")) == (2, 1)
@@ -205,16 +176,14 @@ def test_a_dataset_is_not_overwritten_by_its_own_results(
     assert (dataset / "amodal.json").read_text() == "the truth"
 
 
-def test_odd_file_names_are_files(
-    amodal: Callable[..., Ran], scene: MakeScene, tmp_path: Path
-) -> None:
+def test_odd_file_names_are_files(amodal: Run, scene: MakeScene, tmp_path: Path) -> None:
     made = scene("http:%03d é.mp4", count=2)
     assert _annotate(amodal, made, tmp_path / "out").code == 0
     assert _content(tmp_path / "out")["videos"][0]["file_name"] == "http:%03d é.mp4"
 
 
 def test_many_objects_in_a_frame_are_annotated(
-    amodal: Callable[..., Ran], scene: MakeScene, tmp_path: Path
+    amodal: Run, scene: MakeScene, tmp_path: Path
 ) -> None:
     made = scene(count=2)
     content = json.loads(made.visible.read_text())
@@ -229,7 +198,7 @@ def test_many_objects_in_a_frame_are_annotated(
 
 
 def test_masks_on_few_frames_and_of_one_pixel_are_annotated(
-    amodal: Callable[..., Ran], scene: MakeScene, tmp_path: Path
+    amodal: Run, scene: MakeScene, tmp_path: Path
 ) -> None:
     made = scene(count=6)
     content = json.loads(made.visible.read_text())
@@ -273,7 +242,7 @@ SMALL = {"size": [10, 10], "counts": "T3"}
     ],
 )
 def test_masks_that_do_not_hold_are_one_line_and_leave_nothing(
-    amodal: Callable[..., Ran],
+    amodal: Run,
     scene: MakeScene,
     tmp_path: Path,
     changes: dict[str, Any],
@@ -289,7 +258,7 @@ def test_masks_that_do_not_hold_are_one_line_and_leave_nothing(
 
 @pytest.mark.parametrize(("length", "message"), [(18, "frames or more"), (22, "20 frames")])
 def test_another_number_of_frames_than_masks_is_one_line(
-    amodal: Callable[..., Ran],
+    amodal: Run,
     scene: MakeScene,
     visible_for: Callable[..., Path],
     tmp_path: Path,
@@ -328,7 +297,7 @@ def _broken_video(path: Path, kind: str) -> None:
     ],
 )
 def test_what_is_no_whole_video_is_one_line_and_leaves_nothing(
-    amodal: Callable[..., Ran], scene: MakeScene, tmp_path: Path, kind: str, message: str
+    amodal: Run, scene: MakeScene, tmp_path: Path, kind: str, message: str
 ) -> None:
     made = scene(size=(240, 320), count=30)
     _broken_video(made.video, kind)
@@ -338,9 +307,7 @@ def test_what_is_no_whole_video_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_video_of_one_pixel_is_one_line(
-    amodal: Callable[..., Ran], scene: MakeScene, tmp_path: Path
-) -> None:
+def test_a_video_of_one_pixel_is_one_line(amodal: Run, scene: MakeScene, tmp_path: Path) -> None:
     made = scene("dot.mkv", codec="ffv1", pix_fmt="gray", size=(1, 1), count=2)
     ran = _annotate(amodal, made, tmp_path / "out")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
@@ -358,7 +325,7 @@ def test_a_video_of_one_pixel_is_one_line(
     ],
 )
 def test_options_that_cannot_be_met_are_one_line(
-    amodal: Callable[..., Ran],
+    amodal: Run,
     scene: MakeScene,
     tmp_path: Path,
     arguments: tuple[str, str],
@@ -370,9 +337,7 @@ def test_options_that_cannot_be_met_are_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_broken_json_is_one_line(
-    amodal: Callable[..., Ran], scene: MakeScene, tmp_path: Path
-) -> None:
+def test_broken_json_is_one_line(amodal: Run, scene: MakeScene, tmp_path: Path) -> None:
     made = scene(count=2)
     made.visible.write_text(made.visible.read_text()[:-20])
     ran = _annotate(amodal, made, tmp_path / "out")

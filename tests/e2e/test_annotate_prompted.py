@@ -4,18 +4,17 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
+from command_line import Run
 
 from amodal_model.masks import decode_rle, empty_mask, mask_iou
 from amodal_model.youtube_vis import read_mask_file
-from amodal_service import cli
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "tabletop"
 TRACKS = (6, 7)
 
 
 def test_boxes_in_the_first_frame_of_the_demo_follow_their_objects(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, amodal: Run
 ) -> None:
     masks = read_mask_file(DEMO / "visible.json")
     video = masks.videos[0]
@@ -27,12 +26,8 @@ def test_boxes_in_the_first_frame_of_the_demo_follow_their_objects(
     ]
     (tmp_path / "p.json").write_text(json.dumps({"objects": prompts}))
     clip = DEMO / "videos" / video.file_name
-    options = ["--prompts", str(tmp_path / "p.json"), "-o", str(tmp_path / "out")]
-    monkeypatch.setattr("sys.argv", ["amodal", "annotate", str(clip), *options])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    out, err = capsys.readouterr()
-    assert (ended.value.code, out, err) == (0, f"{tmp_path / 'out' / 'amodal.json'}\n", "")
+    ran = amodal("annotate", clip, "--prompts", tmp_path / "p.json", "-o", tmp_path / "out")
+    assert ran == (0, f"{tmp_path / 'out' / 'amodal.json'}\n", "")
     content = json.loads((tmp_path / "out" / "amodal.json").read_text())
     assert [each["id"] for each in content["annotations"]] == list(TRACKS)
     for each in content["annotations"]:

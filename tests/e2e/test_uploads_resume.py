@@ -143,12 +143,12 @@ def test_tus_js_client_uploads_breaks_off_and_resumes(
 ) -> None:
     npm = shutil.which("npm")
     if npm is None:
-        pytest.skip("npm brings the client")
+        pytest.skip("needs npm, which brings tus-js-client")
     (tmp_path / "package.json").write_text('{"type": "module"}')
     command = [npm, "install", "--no-audit", "--no-fund", "--silent", "tus-js-client@4.3.1"]
     installed = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120)  # noqa: S603
     if installed.returncode:
-        pytest.skip("tus-js-client cannot be installed here")
+        pytest.skip("npm cannot install tus-js-client: no registry in reach?")
     (tmp_path / "upload.mjs").write_text(_SCRIPT)
     node = shutil.which("node")
     assert node

@@ -28,7 +28,7 @@ from postgres_server import running_postgres
 from service_processes import ServiceProcess
 from small_clips import SmallClip, write_small_clip
 
-from amodal_service import jobs
+from amodal_service import job_history, job_transitions, jobs
 from amodal_service.annotation import AnnotateOptions, annotate
 from amodal_service.database import Database, open_database
 from amodal_service.job_files import video_key, visible_key
@@ -191,7 +191,7 @@ def _submit(at: Field, clip: SmallClip, number: int) -> str:
     at.storage.put(visible_key(job_id), clip.visible)
     request = {"video_name": clip.video.name, "outputs": [OUTPUT], "mode": "causal"}
     with at.database.write() as connection:
-        jobs.insert_job(connection, NewJob(job_id, owner, request, "", 5))
+        job_transitions.insert_job(connection, NewJob(job_id, owner, request, "", 5))
         at.queue.add(connection, job_id, 1, owner=owner, priority=5)
     return job_id
 
@@ -225,9 +225,11 @@ def _find_amiss(at: Field, wanted: dict[str, dict[str, bytes]]) -> list[str]:
     for job_id, files in wanted.items():
         with at.database.read() as connection:
             job = jobs.find_job(connection, job_id)
-            events = Counter(event.kind for event in jobs.events_after(connection, job_id))
-            chunks = jobs.chunks_of(connection, job_id)
-            artifacts = {each.name: each.key for each in jobs.artifacts_of(connection, job_id)}
+            events = Counter(event.kind for event in job_history.events_after(connection, job_id))
+            chunks = job_history.chunks_of(connection, job_id)
+            artifacts = {
+                each.name: each.key for each in job_history.artifacts_of(connection, job_id)
+            }
         amiss += _wrong_ends(job, events)
         found = {name: at.storage.get(artifacts[name]) for name in FILES if name in artifacts}
         amiss += [f"{job_id}: {name} differs" for name in FILES if found.get(name) != files[name]]

@@ -8,7 +8,6 @@ import pytest
 from amodal_model.errors import InputError, LimitError
 from amodal_model.given_prompts import (
     MAX_ID,
-    check_image,
     mask_from_box,
     mask_from_polygons,
     read_prompts,
@@ -61,12 +60,6 @@ def test_a_prompt_that_does_not_fit_is_one_clear_line(reason: str) -> None:
     with pytest.raises(InputError, match=reason) as error:
         read_prompts(BAD[reason], SIZE)
     assert "\n" not in str(error.value)
-
-
-def test_an_image_of_another_size_is_refused() -> None:
-    check_image(None, SIZE)
-    with pytest.raises(InputError, match="image is 9x8"):
-        check_image(np.zeros((8, 9, 3), np.uint8), SIZE)
 
 
 def test_polygons_are_the_union_that_coco_draws() -> None:

@@ -42,6 +42,7 @@ def test_mined_tracklets_make_a_valid_mask_file(clip_folder: Path) -> None:
     again = mask_file_from_json(mask_file_json(masks))
     assert again.videos[0].length == 34
     assert [track.track_id for track in again.tracklets] == list(range(1, len(again.tracklets) + 1))
+    assert again.tracklets
     assert all(0.5 <= track.other["quality"] <= 1 for track in again.tracklets)
 
 

@@ -126,7 +126,14 @@ def test_mask_prompt_is_given_where_the_decoder_has_one(tmp_path: Path) -> None:
         folder.mkdir()
         pair = Sam2Pair(write_pair(folder, exporter))
         encoded = pair.encode(np.zeros((64, 64, 3), np.uint8))
-        assert pair.decode(encoded, box_hint(24, 24, 40, 40, mask=mask)).grids.shape == (1, 16, 16)
+        plain = pair.decode(encoded, box_hint(24, 24, 40, 40)).grids
+        given = pair.decode(encoded, box_hint(24, 24, 40, 40, mask=mask)).grids
+        assert given.shape == (1, 16, 16)
+        added = -0.1 * np.ones((16, 16))  # a hundredth of the logits, 10 and -10
+        added[6:10, 6:10] = 0.1
+        if exporter == "transformers":  # its decoder takes no mask
+            added[:] = 0
+        np.testing.assert_allclose(given[0] - plain[0], added, atol=1e-4)
 
 
 def test_mask_survives_the_way_into_the_input_and_back() -> None:

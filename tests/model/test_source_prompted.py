@@ -254,6 +254,7 @@ def test_boxes_of_the_whole_frame_and_of_a_pixel_do_no_harm(
     for index in range(3):
         prompts = [Prompt(1, bbox_xyxy=box)] if index == 0 else []
         masks, state = _find(source, _frame((_disc(60, 60), RED)), state, *prompts)
+        assert masks.keys() <= {1}
         for mask in masks.values():
             assert mask.frame_size == SIZE
             assert mask.area > 0

@@ -1,19 +1,24 @@
-"""A small annotated clip, made by hand: what every writer is tested on."""
+"""A small annotated clip, made by hand, that every writer is tested on; databases; services."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from postgres_server import MISSING, postgres_folder, running_postgres
 
 from amodal_model.masks import BoxedMask, Rle, box_mask, empty_mask, encode_rle
 from amodal_model.results import FrameResult, ObjectResult, ObjectState
 from amodal_model.video import open_clip
 from amodal_model.youtube_vis import Tracklet, VideoEntry
 from amodal_service.amodal_json import Segmented
+from amodal_service.database import Database, open_database
 from amodal_service.journal import open_journal
 from amodal_service.records import frame_record
+from amodal_service.services import Services
 from amodal_service.sources import ClipSource
 
 SIZE = (48, 64)
@@ -82,3 +87,33 @@ def segmented(tmp_path: Path) -> Segmented:
         journal.append(frame_record(video, index, index / 10, result, given[index]))
     journal.save({}, is_finished=True)
     return Segmented(ClipSource("clip", clip, video, tracklets), journal)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The address of a real Postgres, the same one for every test."""
+    if postgres_folder() is None:
+        pytest.skip(MISSING)
+    with running_postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def job_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database that the server works with: SQLite, new, and Postgres, with others' rows."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/db.sqlite3"
+    else:
+        url = request.getfixturevalue("postgres_url")
+    database = open_database(url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def services(client: TestClient) -> Services:
+    """What the app that a module tests is made of."""
+    assert isinstance(client.app, FastAPI)
+    services = client.app.state.services
+    assert isinstance(services, Services)
+    return services

@@ -10,7 +10,8 @@ from fastapi.testclient import TestClient
 
 from amodal_service.api_keys import NewKey, create_key, revoke_key
 from amodal_service.app import create_app
-from amodal_service.jobs import NewJob, insert_job
+from amodal_service.job_transitions import insert_job
+from amodal_service.jobs import NewJob
 from amodal_service.services import Services
 from amodal_service.settings import Settings
 
@@ -24,13 +25,6 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
 def client(app: FastAPI) -> Iterator[TestClient]:
     with TestClient(app) as client:
         yield client
-
-
-@pytest.fixture
-def services(client: TestClient, app: FastAPI) -> Services:
-    services = app.state.services
-    assert isinstance(services, Services)
-    return services
 
 
 def new_key(services: Services, *scopes: str, **allowance: int) -> NewKey:

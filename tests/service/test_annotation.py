@@ -1,46 +1,24 @@
 """Runs that stop and go on, and what is left behind when they cannot."""
 
-import io
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
+from stopping_reporter import StoppingReporter
 
 from amodal_model.clip import Mode
 from amodal_model.errors import DatasetError, LimitError
 from amodal_model.masks import box_mask, encode_rle
 from amodal_model.youtube_vis import MaskFile, Tracklet, VideoEntry, mask_file_json
 from amodal_service.annotation import WORK_FOLDER, AnnotateOptions, annotate
-from amodal_service.progress import Advance, Reporter
 
 CHUNK_FRAMES = 8
 """Frames between checkpoints here: few, so that short clips have several."""
 LENGTH = CHUNK_FRAMES + 6
 SIZE = (48, 64)
-
-
-class _Stopping(Reporter):
-    """Interrupts the run after some frames, as a user would."""
-
-    def __init__(self, after: int | None = None) -> None:
-        self.text = io.StringIO()
-        super().__init__(Console(file=self.text, width=400))
-        self._left = after
-
-    @contextmanager
-    def bar(self, label: str, total: int, *, done: int = 0) -> Iterator[Advance]:
-        yield self._advance
-
-    def _advance(self, count: int) -> None:
-        if self._left is not None:
-            self._left -= count
-            if self._left <= 0:
-                raise KeyboardInterrupt
 
 
 def _masks(moved: int = 0, length: int = LENGTH) -> MaskFile:
@@ -74,14 +52,14 @@ def options(
 
 
 def _interrupt(options: AnnotateOptions, after: int) -> str:
-    reporter = _Stopping(after)
+    reporter = StoppingReporter(after)
     with pytest.raises(KeyboardInterrupt):
         annotate(options, reporter)
     return reporter.text.getvalue()
 
 
 def _finish(options: AnnotateOptions) -> tuple[bytes, str]:
-    reporter = _Stopping()
+    reporter = StoppingReporter()
     path = annotate(options, reporter)
     assert not (options.output / WORK_FOLDER).exists()
     return path.read_bytes(), reporter.text.getvalue()
@@ -133,7 +111,7 @@ def test_a_failing_run_keeps_what_was_in_the_output(
     (options.output / "mine.txt").write_text("kept")
     _save(_masks(length=LENGTH + 2), tmp_path / "visible.json")
     with pytest.raises(DatasetError, match=f"{LENGTH} frames, its visible masks have"):
-        annotate(options, _Stopping())
+        annotate(options, StoppingReporter())
     assert (options.output / "mine.txt").read_text() == "kept"
     assert not (options.output / "amodal.json").exists()
 
@@ -145,5 +123,5 @@ def test_too_many_objects_for_a_palette_are_refused_before_any_work(
     many = tuple(replace(masks.tracklets[0], track_id=number) for number in range(256))
     _save(replace(masks, tracklets=many), tmp_path / "visible.json")
     with pytest.raises(LimitError, match="256 objects, a palette PNG holds 255"):
-        annotate(replace(options, formats=("davis",)), _Stopping())
+        annotate(replace(options, formats=("davis",)), StoppingReporter())
     assert not options.output.exists()

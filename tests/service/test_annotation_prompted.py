@@ -1,8 +1,6 @@
 """Annotating from prompts: ids, frames without masks, and runs that stop and go on."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,35 +8,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from stopping_reporter import StoppingReporter
 
 from amodal_model.clip import Mode
 from amodal_model.errors import InputError
 from amodal_model.masks import decode_rle
 from amodal_service.annotation import WORK_FOLDER, AnnotateOptions, annotate
 from amodal_service.foreign_formats import WRITERS
-from amodal_service.progress import Advance, Reporter
 
 CHUNK_FRAMES = 4
 LENGTH = 10
 SIZE = (96, 128)
-
-
-class _Stopping(Reporter):
-    """Interrupts the run after some frames, as a user would."""
-
-    def __init__(self, after: int | None = None) -> None:
-        super().__init__()
-        self._left = after
-
-    @contextmanager
-    def bar(self, label: str, total: int, *, done: int = 0) -> Iterator[Advance]:
-        yield self._advance
-
-    def _advance(self, count: int) -> None:
-        if self._left is not None:
-            self._left -= count
-            if self._left <= 0:
-                raise KeyboardInterrupt
 
 
 def _write_clip(folder: Path) -> Path:
@@ -73,7 +53,7 @@ def test_the_ids_of_the_prompts_are_those_of_the_result(
     options: AnnotateOptions, mode: Mode
 ) -> None:
     formats = tuple(WRITERS)
-    content = _content(annotate(replace(options, mode=mode, formats=formats), _Stopping()))
+    content = _content(annotate(replace(options, mode=mode, formats=formats), StoppingReporter()))
     assert content["categories"] == [{"id": 1, "name": "object"}]
     video = content["videos"][0]
     assert (video["file_name"], video["width"], video["length"]) == ("clip", 128, LENGTH)
@@ -92,27 +72,32 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
     options: AnnotateOptions, mode: Mode, tmp_path: Path
 ) -> None:
     options = replace(options, mode=mode)
-    whole = annotate(replace(options, output=tmp_path / "whole"), _Stopping())
+    whole = annotate(replace(options, output=tmp_path / "whole"), StoppingReporter())
     with pytest.raises(KeyboardInterrupt):
-        annotate(options, _Stopping(CHUNK_FRAMES + 2))
+        annotate(options, StoppingReporter(CHUNK_FRAMES + 2))
     assert [path.name for path in options.output.iterdir()] == [WORK_FOLDER]
-    assert annotate(options, _Stopping()).read_bytes() == whole.read_bytes()
+    reporter = StoppingReporter()
+    assert annotate(options, reporter).read_bytes() == whole.read_bytes()
+    # causal goes on from the chunk, offline starts the clip again
+    has_resumed = f"resuming: {CHUNK_FRAMES} frames are done" in reporter.text.getvalue()
+    assert has_resumed == (mode == "causal")
 
 
 def test_other_prompts_start_an_interrupted_run_afresh(
-    options: AnnotateOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: AnnotateOptions, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        annotate(options, _Stopping(CHUNK_FRAMES + 2))
+        annotate(options, StoppingReporter(CHUNK_FRAMES + 2))
     content = _content(tmp_path / "p.json")
     content["objects"][0]["bbox_xyxy"] = [12, 30, 48, 66]
     (tmp_path / "p.json").write_text(json.dumps(content))
-    annotate(options, _Stopping())
-    assert "other inputs or options: starting afresh" in capsys.readouterr().err
+    reporter = StoppingReporter()
+    annotate(options, reporter)
+    assert "other inputs or options: starting afresh" in reporter.text.getvalue()
 
 
 def test_a_dataset_is_annotated_where_it_has_prompts(
-    options: AnnotateOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: AnnotateOptions, tmp_path: Path
 ) -> None:
     dataset = tmp_path / "dataset"
     for name in ("a", "b"):
@@ -121,10 +106,11 @@ def test_a_dataset_is_annotated_where_it_has_prompts(
     for entry in content["objects"]:
         entry["video_id"] = 2
     (tmp_path / "p.json").write_text(json.dumps(content))
-    found = _content(annotate(replace(options, video=dataset), _Stopping()))
+    reporter = StoppingReporter()
+    found = _content(annotate(replace(options, video=dataset), reporter))
     assert [(video["id"], video["file_name"]) for video in found["videos"]] == [(2, "b")]
     assert (options.output / "b" / "frames.csv").exists()
-    assert "1 videos without prompts left out, first 'a'" in capsys.readouterr().err
+    assert "1 videos without prompts left out, first 'a'" in reporter.text.getvalue()
 
 
 def test_wrong_prompts_leave_nothing_behind(options: AnnotateOptions, tmp_path: Path) -> None:
@@ -132,10 +118,10 @@ def test_wrong_prompts_leave_nothing_behind(options: AnnotateOptions, tmp_path: 
     content["objects"][0]["frame_index"] = LENGTH
     (tmp_path / "p.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="frame 10 does not exist, the video has 10"):
-        annotate(options, _Stopping())
+        annotate(options, StoppingReporter())
     assert not options.output.exists()
 
 
 def test_masks_of_a_file_and_of_prompts_are_not_mixed(options: AnnotateOptions) -> None:
     with pytest.raises(InputError, match="not both"):
-        annotate(replace(options, visible=Path("visible.json")), _Stopping())
+        annotate(replace(options, visible=Path("visible.json")), StoppingReporter())

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from command_line import Run
 
 from amodal_model.errors import InputError, MissingItemError, UnknownCallerError
 from amodal_service.api_keys import create_key, find_key, list_keys, revoke_key, rotate_key
-from amodal_service.cli import main
 from amodal_service.database import Database, open_database
 from amodal_service.ingest_tables import api_keys
 
@@ -78,44 +78,34 @@ def test_a_name_is_needed(database: Database) -> None:
                 create_key(connection, name, ["read"])
 
 
-def run(monkeypatch: pytest.MonkeyPatch, data: Path, *arguments: str) -> None:
-    monkeypatch.setenv("AMODAL_DATA", str(data))
-    monkeypatch.setattr("sys.argv", ["amodal", "keys", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code in (0, None)
-
-
 def test_the_command_makes_lists_replaces_and_revokes(
-    database: Database,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amodal: Run
 ) -> None:
-    run(monkeypatch, tmp_path, "create", "arm", "--scope", "read", "--expires", "90d")
-    token = capsys.readouterr().out.strip()
+    monkeypatch.setenv("AMODAL_DATA", str(tmp_path))
+    made = amodal("keys", "create", "arm", "--scope", "read", "--expires", "90d")
+    assert made.code == 0
+    token = made.out.strip()
     with database.read() as connection:
         key = find_key(connection, token)
     assert key.expires_s is not None
     assert key.expires_s - key.created_s == pytest.approx(90 * 86400)
-    run(monkeypatch, tmp_path, "rotate", key.id, "--overlap", "0s")
-    assert capsys.readouterr().out.strip() != token
-    run(monkeypatch, tmp_path, "list")
-    listed = capsys.readouterr().out
-    assert "valid" in listed
-    assert "expired" in listed
-    run(monkeypatch, tmp_path, "revoke", key.id)
+    rotated = amodal("keys", "rotate", key.id, "--overlap", "0s")
+    assert rotated.code == 0
+    assert rotated.out.strip() != token
+    listed = amodal("keys", "list")
+    assert listed.code == 0
+    assert "valid" in listed.out
+    assert "expired" in listed.out
+    assert amodal("keys", "revoke", key.id).code == 0
     with database.read() as connection:
         assert len([key for key in list_keys(connection) if key.is_valid(time.time())]) == 1
 
 
 def test_a_wrong_scope_or_duration_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amodal: Run
 ) -> None:
     monkeypatch.setenv("AMODAL_DATA", str(tmp_path))
     for arguments in (["--scope", "root"], ["--expires", "soon"]):
-        monkeypatch.setattr("sys.argv", ["amodal", "keys", "create", "arm", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == 2
-        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+        ran = amodal("keys", "create", "arm", *arguments)
+        assert ran.code == 2
+        assert len(ran.err.strip().splitlines()) == 1

@@ -159,9 +159,14 @@ def test_processor_time_is_limited(sandbox: DecodingSandbox, endless: Path) -> N
 def test_memory_is_limited(sandbox: DecodingSandbox, tmp_path: Path) -> None:
     path = write_repeated(tmp_path / "0.avi", size=(4000, 6000), count=1)
     cv2.imwrite(str(tmp_path / "0.jpg"), np.zeros((4000, 6000, 3), np.uint8))
-    for large in (path, tmp_path):
+    # OpenCV does not say why it has read no image
+    reasons = {
+        path: r"allocate memory|needs more memory",
+        tmp_path: "not an image that can be read",
+    }
+    for large, reason in reasons.items():
         assert sandbox.open_clip(large).frame_size == (4000, 6000)
-        with pytest.raises(InputError, match=r"0\.|memory") as caught:
+        with pytest.raises(InputError, match=reason) as caught:
             sandbox.open_clip(large, limits=DecodingLimits(memory_bytes=16 << 20))
         assert "\n" not in str(caught.value)
 

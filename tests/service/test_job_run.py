@@ -7,11 +7,12 @@ import pytest
 from small_clips import SmallClip, write_small_clip
 
 from amodal_model.clip import Mode
-from amodal_service import jobs
+from amodal_service import job_history, job_transitions, jobs
 from amodal_service.annotation import AnnotateOptions, annotate
 from amodal_service.job_files import video_key, visible_key
 from amodal_service.job_run import JobRun, StopSignal
-from amodal_service.jobs import Job, NewJob, Superseded
+from amodal_service.job_transitions import Superseded
+from amodal_service.jobs import Job, NewJob
 from amodal_service.progress import Reporter
 from amodal_service.settings import Settings
 from amodal_service.workplace import Workplace, open_workplace
@@ -36,13 +37,13 @@ def _add(place: Workplace, clip: SmallClip, mode: str) -> str:
     place.storage.put(visible_key(job_id), clip.visible)
     request = {"video_name": clip.video.name, "mode": mode, "outputs": ["coco-rle"]}
     with place.database.write() as connection:
-        jobs.insert_job(connection, NewJob(job_id, "o", request, "", 5))
+        job_transitions.insert_job(connection, NewJob(job_id, "o", request, "", 5))
     return job_id
 
 
 def _claim(place: Workplace, job_id: str) -> Job:
     with place.database.write() as connection:
-        job = jobs.claim(connection, job_id, 1, "w")
+        job = job_transitions.claim(connection, job_id, 1, "w")
     assert job is not None
     return job
 
@@ -70,8 +71,8 @@ def test_an_execution_goes_on_after_the_chunks_of_another(
         Reporter(),
     )
     with place.database.read() as connection:
-        artifacts = jobs.artifacts_of(connection, job_id)
-        assert [chunk.frames for chunk in jobs.chunks_of(connection, job_id)] == [6, 6, 6, 2]
+        artifacts = job_history.artifacts_of(connection, job_id)
+        assert [chunk.frames for chunk in job_history.chunks_of(connection, job_id)] == [6, 6, 6, 2]
     for artifact in artifacts:
         expected = (output / artifact.name).read_bytes()
         assert place.storage.get(artifact.key) == expected, artifact.name

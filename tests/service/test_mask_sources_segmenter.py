@@ -1,41 +1,19 @@
 """A user's segmenter by ``--masks my.toml``: from a clip to its file, or to one line."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from command_line import Run
 from onnx_segmenters import write_generic, write_sam2_decoder, write_sam2_encoder, write_yolo
 
 from amodal_model.masks import box_mask, decode_rle, mask_iou
-from amodal_service import cli
 
 SIZE = (96, 128)
 LENGTH = 8
-
-
-class Ran(NamedTuple):
-    code: int
-    err: str
-
-
-@pytest.fixture
-def amodal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Ran]:
-    """Runs the command line in this process."""
-
-    def run(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["amodal", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        return Ran(int(caught.value.code or 0), capsys.readouterr().err)
-
-    return run
 
 
 def ball(index: int, *, is_red: bool) -> np.ndarray:
@@ -75,7 +53,7 @@ def agreement(entry: dict[str, Any], *, is_red: bool) -> float:
 
 
 def test_prompted_objects_of_a_sam2_pair_become_tracklets(
-    amodal: Callable[..., Ran], clip: Path, tmp_path: Path
+    amodal: Run, clip: Path, tmp_path: Path
 ) -> None:
     write_sam2_encoder(tmp_path / "e.onnx", side=128)
     write_sam2_decoder(tmp_path / "d.onnx", side=128)
@@ -97,7 +75,7 @@ def test_prompted_objects_of_a_sam2_pair_become_tracklets(
 
 
 def test_objects_that_a_detector_finds_become_tracklets(
-    amodal: Callable[..., Ran], clip: Path, tmp_path: Path
+    amodal: Run, clip: Path, tmp_path: Path
 ) -> None:
     sides = ((1, 3, *SIZE), (2, *SIZE))
     write_generic(tmp_path / "m.onnx", sides=sides)
@@ -126,7 +104,7 @@ def test_objects_that_a_detector_finds_become_tracklets(
     ],
 )
 def test_what_does_not_hold_is_one_line_and_nothing_is_written(
-    amodal: Callable[..., Ran], clip: Path, tmp_path: Path, text: str, message: str
+    amodal: Run, clip: Path, tmp_path: Path, text: str, message: str
 ) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"not a model" * 20)
     write_yolo(tmp_path / "a.onnx", np.zeros((1, 5, 7)), np.zeros((1, 2, 4, 4)))
@@ -140,7 +118,7 @@ def test_what_does_not_hold_is_one_line_and_nothing_is_written(
 
 
 def test_prompts_for_a_detector_and_none_for_a_prompted_one_are_refused(
-    amodal: Callable[..., Ran], clip: Path, tmp_path: Path
+    amodal: Run, clip: Path, tmp_path: Path
 ) -> None:
     write_generic(tmp_path / "m.onnx")
     (tmp_path / "p.json").write_text("{}")

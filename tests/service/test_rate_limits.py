@@ -8,7 +8,8 @@ import pytest
 
 from amodal_model.errors import QuotaError
 from amodal_service.database import Database, open_database
-from amodal_service.jobs import NewJob, insert_job
+from amodal_service.job_transitions import insert_job
+from amodal_service.jobs import NewJob
 from amodal_service.policies import Allowance
 from amodal_service.rate_limits import RequestRate, UsageKind, charge, check_jobs, check_usage
 

@@ -11,10 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from amodal_model.errors import StorageError
-from amodal_service import jobs
+from amodal_service import job_history
 from amodal_service.job_queue import JobQueue, open_job_queue
 from amodal_service.job_tables import jobs as jobs_table
-from amodal_service.jobs import NewJob, insert_job
+from amodal_service.job_transitions import insert_job
+from amodal_service.jobs import NewJob
 from amodal_service.policies import Policies
 from amodal_service.retention import ORPHAN_AGE_S, Swept, sweep
 from amodal_service.room import Room
@@ -61,7 +62,7 @@ def test_ended_jobs_go_after_their_time_with_their_files(place: Workplace, queue
     assert list(place.storage.list("jobs/old")) == []
     assert place.storage.exists("jobs/fresh/artifacts/amodal.json")
     with place.database.read() as connection:
-        assert jobs.events_after(connection, "old") == []
+        assert job_history.events_after(connection, "old") == []
 
 
 def test_files_that_nothing_refers_to_go_when_they_are_old(

@@ -14,7 +14,7 @@ from service_processes import wait_until
 from small_clips import SmallClip, write_small_clip
 
 import amodal_model
-from amodal_service import jobs
+from amodal_service import job_history, job_transitions, jobs
 from amodal_service.database import open_database
 from amodal_service.job_files import video_key, visible_key
 from amodal_service.job_queue import JobQueue, open_job_queue
@@ -38,7 +38,7 @@ class Scene(NamedTuple):
         self.place.storage.put(visible_key(job_id), clip.visible)
         with self.place.database.write() as connection:
             request = {"video_name": clip.video.name}
-            jobs.insert_job(connection, NewJob(job_id, owner, request, "", priority))
+            job_transitions.insert_job(connection, NewJob(job_id, owner, request, "", priority))
             self.queue.add(connection, job_id, 1, owner=owner, priority=priority)
         return job_id
 
@@ -104,7 +104,7 @@ def test_a_cancelled_job_stops_within_a_second_and_is_forgotten(
     with _working_on(scene, job_id) as worker:
         started_s = time.monotonic()
         with scene.place.database.write() as connection:
-            jobs.cancel(connection, scene.find(job_id))
+            job_transitions.cancel(connection, scene.find(job_id))
         wait_until(lambda: not worker.running)
         assert time.monotonic() - started_s < 1.0
         gc.collect()
@@ -119,7 +119,7 @@ def test_a_job_deleted_while_it_runs_leaves_no_files(
     job_id = scene.add(long)
     with _working_on(scene, job_id) as worker:
         with scene.place.database.write() as connection:
-            jobs.delete(connection, scene.find(job_id))
+            job_transitions.delete(connection, scene.find(job_id))
         scene.place.storage.delete_below(f"jobs/{job_id}")
         wait_until(lambda: not worker.running)
     assert list(scene.place.storage.list("jobs")) == []
@@ -154,7 +154,7 @@ def test_a_job_that_never_ends_is_given_up(
     scene = open_scene(max_attempts=1)
     job_id = scene.add(short)
     with scene.place.database.write() as connection:
-        jobs.claim(connection, job_id, 1, "a worker that died")
+        job_transitions.claim(connection, job_id, 1, "a worker that died")
     with running_worker(scene.place, scene.queue):
         job = scene.wait_for_end(job_id)
     assert job.state == "failed"
@@ -171,15 +171,15 @@ def test_frames_of_another_model_are_not_gone_on_from(
     storage.put(key, b"no checkpoint of ours")
     storage.put(f"jobs/{job_id}/records/other.jsonl", b"{}\n")
     with scene.place.database.write() as connection:
-        job = jobs.claim(connection, job_id, 1, "a worker that died")
+        job = job_transitions.claim(connection, job_id, 1, "a worker that died")
         assert job is not None
-        chunk = jobs.Chunk(0, f"jobs/{job_id}/records/other.jsonl", 1, 3, 0, 0)
-        jobs.add_chunk(connection, job, chunk, key, 1.0)
+        chunk = job_history.Chunk(0, f"jobs/{job_id}/records/other.jsonl", 1, 3, 0, 0)
+        job_transitions.add_chunk(connection, job, chunk, key, 1.0)
     with running_worker(scene.place, scene.queue):
         job = scene.wait_for_end(job_id)
     assert (job.state, job.frames_done) == ("succeeded", 4)
     with scene.place.database.read() as connection:
-        chunks = jobs.chunks_of(connection, job_id)
+        chunks = job_history.chunks_of(connection, job_id)
     records = b"".join(storage.get(chunk.key) for chunk in chunks)
     indices = [json.loads(line)["frame_index"] for line in records.splitlines()]
     assert np.array_equal(indices, range(4))

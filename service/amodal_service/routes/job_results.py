@@ -14,9 +14,9 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
 from amodal_model.errors import MissingItemError
-from amodal_service import jobs
+from amodal_service import job_history, jobs
+from amodal_service.job_history import Chunk, Event
 from amodal_service.job_results import MEDIA_TYPES, OTHER_MEDIA_TYPE
-from amodal_service.jobs import Chunk, Event
 from amodal_service.routes.jobs import OwnJob
 from amodal_service.schemas import problem_responses
 from amodal_service.services import Services, ServicesDep
@@ -108,7 +108,7 @@ def _news(services: Services, job_id: str, last_id: int) -> tuple[list[Event], b
             is_active = jobs.find_job(connection, job_id).is_active
         except MissingItemError:  # deleted while somebody listens
             return [], False
-        return jobs.events_after(connection, job_id, last_id), is_active
+        return job_history.events_after(connection, job_id, last_id), is_active
 
 
 def _sse(event: Event) -> bytes:
@@ -135,7 +135,7 @@ def job_results(job: OwnJob, services: ServicesDep, range: RangeHeader = None) -
     whether it is the whole clip; a range from the length read so far gives what is new.
     """
     with services.database.read() as connection:
-        chunks = jobs.chunks_of(connection, job.id)
+        chunks = job_history.chunks_of(connection, job.id)
     span = parse_range(range, sum(chunk.size_bytes for chunk in chunks))
     size = sum(chunk.size_bytes for chunk in chunks) if job.state == "succeeded" else None
     headers = _span_headers(span, size)
@@ -170,7 +170,7 @@ def job_artifact(
 ) -> StreamingResponse:
     """Return a result file of a job that has succeeded."""
     with services.database.read() as connection:
-        artifacts = {each.name: each for each in jobs.artifacts_of(connection, job.id)}
+        artifacts = {each.name: each for each in job_history.artifacts_of(connection, job.id)}
     artifact = artifacts.get(name)
     if artifact is None:
         raise MissingItemError(f"job {job.id} is {job.state} and has no file {name!r}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 
 from amodal_model.errors import LimitError
-from amodal_service import jobs
+from amodal_service import job_transitions, jobs
 from amodal_service.access import Caller, Reader, Writer
 from amodal_service.job_requests import make_job_of_files, make_job_of_sources
 from amodal_service.job_wire import describe_job
@@ -85,7 +85,7 @@ def _check_length(request: Request, limit_bytes: int) -> None:
 def list_jobs(
     services: ServicesDep,
     caller: Reader,
-    state: Literal["queued", "running", "succeeded", "failed", "cancelled"] | None = None,
+    state: jobs.JobState | None = None,
     before: Annotated[JobId | None, Query(description="Id of a job: only older ones.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> JobList:
@@ -109,7 +109,7 @@ def cancel_job(job_id: JobId, services: ServicesDep, caller: Writer) -> Job:
     """Stop a job at its next frame; one that has ended stays as it is."""
     job = find_own(services, caller, job_id)
     with services.database.write() as connection:
-        jobs.cancel(connection, job)
+        job_transitions.cancel(connection, job)
     services.queue.cancel(job.id, job.runs)
     return describe_job(services.database, find_own(services, caller, job_id))
 
@@ -119,7 +119,7 @@ def retry_job(job_id: JobId, services: ServicesDep, caller: Writer) -> Job:
     """Queue a job that failed or was cancelled again; it goes on after its finished frames."""
     job = find_own(services, caller, job_id)
     with services.database.write() as connection:
-        run = jobs.retry(connection, job)
+        run = job_transitions.retry(connection, job)
         services.queue.add(connection, job.id, run, owner=job.owner, priority=job.priority)
     return describe_job(services.database, find_own(services, caller, job_id))
 
@@ -129,7 +129,7 @@ def delete_job(job_id: JobId, services: ServicesDep, caller: Writer) -> None:
     """Remove a job and its files; a running one stops first."""
     job = find_own(services, caller, job_id)
     with services.database.write() as connection:
-        jobs.delete(connection, job)
+        job_transitions.delete(connection, job)
     services.queue.cancel(job.id, job.runs)
     services.queue.forget(job.id, job.runs)
     services.storage.delete_below(job.prefix)

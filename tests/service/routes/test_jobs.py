@@ -15,13 +15,8 @@ Post = Callable[..., Any]
 WaitFor = Callable[[str], dict[str, Any]]
 
 
-def _services(client: TestClient) -> Services:
-    services: Services = client.app.state.services  # type: ignore[attr-defined]
-    return services
-
-
-def _stored(client: TestClient) -> set[str]:
-    return {found.key for found in _services(client).storage.list("jobs")}
+def _stored(services: Services) -> set[str]:
+    return {found.key for found in services.storage.list("jobs")}
 
 
 def test_a_job_gives_its_files_and_says_how_far_it_is(
@@ -73,15 +68,15 @@ def test_events_are_replayed_from_the_last_one_seen(
 
 
 def test_the_same_key_and_body_give_the_same_job(
-    client: TestClient, post_job: Post, wait_for: WaitFor
+    services: Services, post_job: Post, wait_for: WaitFor
 ) -> None:
     headers = {"idempotency-key": "one"}
     first = post_job(headers=headers, priority=7)
-    stored = _stored(client)
+    stored = _stored(services)
     again = post_job(headers=headers, priority=7)
     assert (first.status_code, again.status_code) == (201, 200)
     assert again.json()["id"] == first.json()["id"]
-    assert {key.split("/")[1] for key in _stored(client)} == {key.split("/")[1] for key in stored}
+    assert {key.split("/")[1] for key in _stored(services)} == {key.split("/")[1] for key in stored}
     wait_for(first.json()["id"])
 
 
@@ -108,15 +103,15 @@ def test_a_job_of_broken_masks_fails_without_a_word_of_where_they_lay(
 
 
 def test_an_upload_beyond_the_limit_is_refused_and_leaves_nothing(
-    client: TestClient, post_job: Post
+    services: Services, post_job: Post
 ) -> None:
-    before = _stored(client)
+    before = _stored(services)
     answer = post_job(video=b"x" * 100_001)
     assert answer.status_code == 413
     assert (
         "part 'video' (AMODAL_LIMIT_UPLOAD_BYTES) is over 100000 bytes" in answer.json()["detail"]
     )
-    assert _stored(client) == before
+    assert _stored(services) == before
 
 
 def test_a_cancelled_job_can_be_retried_to_its_end(
@@ -133,14 +128,14 @@ def test_a_cancelled_job_can_be_retried_to_its_end(
 
 
 def test_a_deleted_job_is_gone_with_its_files(
-    client: TestClient, post_job: Post, wait_for: WaitFor
+    client: TestClient, services: Services, post_job: Post, wait_for: WaitFor
 ) -> None:
     job_id = post_job().json()["id"]
     wait_for(job_id)
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
     assert client.get(f"/v1/jobs/{job_id}").status_code == 404
     assert client.get(f"/v1/jobs/{job_id}/events").status_code == 404
-    assert [key for key in _stored(client) if job_id in key] == []
+    assert [key for key in _stored(services) if job_id in key] == []
 
 
 def test_a_list_has_pages(client: TestClient, post_job: Post) -> None:
@@ -154,9 +149,9 @@ def test_a_list_has_pages(client: TestClient, post_job: Post) -> None:
 
 
 def test_a_file_that_an_operator_stored_is_used_by_its_key(
-    client: TestClient, clip: SmallClip, wait_for: WaitFor
+    client: TestClient, services: Services, clip: SmallClip, wait_for: WaitFor
 ) -> None:
-    storage = _services(client).storage
+    storage = services.storage
     storage.put("imports/street.mp4", clip.video)
     storage.put("imports/masks.json", clip.visible)
     body = {"video": {"key": "street.mp4"}, "visible": {"key": "masks.json"}}

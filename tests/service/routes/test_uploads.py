@@ -41,13 +41,6 @@ def client(app: FastAPI) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture
-def services(client: TestClient, app: FastAPI) -> Services:
-    services = app.state.services
-    assert isinstance(services, Services)
-    return services
-
-
 def start(client: TestClient, size: int = len(CONTENT), metadata: str = "") -> str:
     headers = {**TUS, "Upload-Length": str(size), "Upload-Metadata": metadata}
     answer = client.post("/v1/uploads", headers=headers)
