@@ -27,6 +27,7 @@ from amodal_model.camera_motion import (
     measure_flow,
 )
 from amodal_model.errors import InputError
+from amodal_model.frame_size import check_frame_size
 from amodal_model.masks import BoxedMask
 from amodal_model.motion_association import Association, Frame, associate
 from amodal_model.motion_division import divide_tracks
@@ -95,7 +96,12 @@ class MotionSource:
         return f"MotionSource({self.config!r})"
 
     def start(self, frame_size: tuple[int, int]) -> MotionState:
-        """Return the state before the first frame."""
+        """Return the state before the first frame.
+
+        Raises:
+            LimitError: a side is not 1 to 16384.
+        """
+        check_frame_size(frame_size)
         return new_state(frame_size)
 
     def find(

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from amodal_model.colours import BINS
 from amodal_model.errors import InputError
 from amodal_model.followed_object import LOOSE, SIDE, TIGHT, FollowConfig, Followed, begin
+from amodal_model.frame_size import check_frame_size
 from amodal_model.geometry import Window, paste_values
 from amodal_model.image_motion import (
     FrameView,
@@ -68,7 +69,12 @@ class PromptedSource:
         return f"PromptedSource({self.config})"
 
     def start(self, frame_size: tuple[int, int]) -> PromptedState:
-        """Return the state before the first frame."""
+        """Return the state before the first frame.
+
+        Raises:
+            LimitError: a side is not 1 to 16384.
+        """
+        check_frame_size(frame_size)
         grey = np.zeros((0, work_size(frame_size)[1]), np.uint8)
         return _state(frame_size, grey, {})
 
