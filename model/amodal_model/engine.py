@@ -67,3 +67,35 @@ def take_rows(memory: MemoryState[np.ndarray], rows: Sequence[int]) -> MemorySta
         taken[picked >= 0] = field[picked[picked >= 0]]
         fields.append(taken)
     return MemoryState(*fields)
+
+
+Part = tuple[StepInputs[np.ndarray], MemoryState[Any]]
+
+
+def step_together(
+    engine: Engine, parts: Sequence[Part]
+) -> list[tuple[StepOutputs[np.ndarray], MemoryState[Any]]]:
+    """Return what `Engine.step` gives for each part, out of one call of it.
+
+    The memory of several parts is joined and divided on the host; that of a lone part stays
+    where it is.
+    """
+    if len(parts) <= 1:
+        return [engine.step(*part) for part in parts]
+    inputs = StepInputs(
+        *(np.concatenate(fields) for fields in zip(*(given for given, _ in parts), strict=True))
+    )
+    memories = [engine.to_host(memory) for _, memory in parts]
+    memory = MemoryState(*(np.concatenate(fields) for fields in zip(*memories, strict=True)))
+    outputs, after = engine.step(inputs, memory)
+    after = engine.to_host(after)
+    ends = np.cumsum([len(part.crop) for part, _ in parts])
+    rows = [slice(end - len(part.crop), end) for end, (part, _) in zip(ends, parts, strict=True)]
+    # copies: a view would keep every stream's arrays alive for as long as one stream is
+    return [
+        (
+            StepOutputs(*(field[own].copy() for field in outputs)),
+            MemoryState(*(field[own].copy() for field in after)),
+        )
+        for own in rows
+    ]

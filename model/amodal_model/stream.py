@@ -2,25 +2,28 @@
 
     visible masks -> windows -> crops -> engine.step -> paste back -> union with visible -> order
 
-State is a value held by the caller; streams share an engine and nothing else. The step comes in
-two halves: `AmodalSegmenter.advance` moves the state and gives estimates, `composition` turns
-them into results. Clips, jobs, streams and evaluation all run through here.
+State is a value held by the caller; streams share an engine and nothing else. Frames of several
+streams go through the engine together (`AmodalSegmenter.step_many`); one frame is many of one.
+`prepare` checks and refuses a request, `step_prepared` works out those that passed: its first
+half moves the states and gives estimates, `composition` turns them into results. Clips, jobs,
+streams and evaluation all run through here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
 from amodal_model.composition import Estimate, Evidence, compose, cover, paste
-from amodal_model.engine import Engine
+from amodal_model.engine import Engine, step_together
 from amodal_model.errors import InputError, LimitError
 from amodal_model.frame_size import check_frame_size, check_image
 from amodal_model.geometry import Window, paste_logits
 from amodal_model.masks import BoxedMask, empty_mask
+from amodal_model.memory import MemoryState, StepInputs, StepOutputs
 from amodal_model.placement import TEMPLATE_SIDE, PlacementConfig
 from amodal_model.results import FrameResult
 from amodal_model.stream_state import (
@@ -31,7 +34,7 @@ from amodal_model.stream_state import (
     state_from_arrays,
     take,
 )
-from amodal_model.tracks import MotionConfig, View, follow, predict
+from amodal_model.tracks import MotionConfig, Tracks, View, follow, predict
 from amodal_model.visible_source import Expectation
 
 MAX_OBJECTS = 1024
@@ -53,6 +56,36 @@ class StreamConfig(NamedTuple):
     least_overlap: int = 6
     placement: PlacementConfig = PlacementConfig()
     motion: MotionConfig = MotionConfig()
+
+
+class StepRequest(NamedTuple):
+    """One frame of one stream.
+
+    Attributes:
+        frame: the image, or ``None``: the present network works on masks alone.
+        visible: visible mask of each object that shows, by track id.
+        state: of the stream, as its last step returned it.
+        frame_gap: frames since the last step; above 1 after drops.
+    """
+
+    frame: UInt8[np.ndarray, "H W 3"] | None
+    visible: Mapping[int, BoxedMask]
+    state: StreamState
+    frame_gap: float = 1.0
+
+
+class PreparedStep(NamedTuple):
+    """A request that was checked, and whom it follows.
+
+    Attributes:
+        state: of the stream before the frame, new objects added and lost ones gone.
+        own: visible mask of each object of ``state``, empty where it does not show.
+        frame_gap: frames since the last step.
+    """
+
+    state: StreamState
+    own: tuple[BoxedMask, ...]
+    frame_gap: float
 
 
 class AmodalSegmenter:
@@ -94,11 +127,47 @@ class AmodalSegmenter:
             InputError: an image or a mask of another size than the stream's frames.
             LimitError: more than 1024 objects.
         """
-        check_image(frame, state.frame_size, "frame")
-        estimates, state = self.advance(visible, state, frame_gap=frame_gap)
+        (stepped,) = self.step_many([StepRequest(frame, visible, state, frame_gap)])
+        return stepped
+
+    def step_many(self, requests: Sequence[StepRequest]) -> list[tuple[FrameResult, StreamState]]:
+        """Return what `step` gives for each request, out of one call of the engine.
+
+        Requests do not touch each other: they are of different streams, of any frame sizes.
+
+        Raises:
+            InputError: as `step`, for the first request that is wrong; none is worked out then.
+                Where others must go on, `prepare` each and give `step_prepared` those that pass.
+            LimitError: the same.
+        """
+        return self.step_prepared([self.prepare(request) for request in requests])
+
+    def prepare(self, request: StepRequest) -> PreparedStep:
+        """Check one request; what it gives is for `step_prepared` and cannot be refused there.
+
+        Raises:
+            InputError: an image or a mask of another size than the stream's frames, or a bad gap.
+            LimitError: more than 1024 objects.
+        """
+        state = request.state
+        check_image(request.frame, state.frame_size, "frame")
+        _check_visible(request.visible, state, request.frame_gap)
+        visible = {key: mask for key, mask in sorted(request.visible.items()) if mask.area}
+        state = add_new(self._drop_lost(state), visible, self.engine)
+        nothing = empty_mask(state.frame_size)
+        own = tuple(visible.get(track_id, nothing) for track_id in state.track_ids)
+        return PreparedStep(state, own, request.frame_gap)
+
+    def step_prepared(self, steps: Sequence[PreparedStep]) -> list[tuple[FrameResult, StreamState]]:
+        """Return result and new state of each prepared step, out of one call of the engine."""
+        return [
+            (self._compose(estimates, state), state)
+            for estimates, state in self._advance_prepared(steps)
+        ]
+
+    def _compose(self, estimates: Sequence[Estimate], state: StreamState) -> FrameResult:
         silhouettes = [paste(estimate, state.frame_size) for estimate in estimates]
-        result = compose(silhouettes, state.lost_ids, state.frame_size, self.config.least_overlap)
-        return result, state
+        return compose(silhouettes, state.lost_ids, state.frame_size, self.config.least_overlap)
 
     def advance(
         self, visible: Mapping[int, BoxedMask], state: StreamState, *, frame_gap: float = 1.0
@@ -109,55 +178,34 @@ class AmodalSegmenter:
             InputError: a mask of another size than the stream's frames, or a bad gap.
             LimitError: more than 1024 objects.
         """
-        _check_visible(visible, state, frame_gap)
-        visible = {key: mask for key, mask in sorted(visible.items()) if mask.area}
-        state = self._drop_lost(state)
-        state = add_new(state, visible, self.engine)
-        if not state.track_ids:
-            return [], state
-        coverage = cover(visible.values(), state.frame_size)
-        nothing = empty_mask(state.frame_size)
-        own = [visible.get(track_id, nothing) for track_id in state.track_ids]
-        inputs, tracks = follow(
-            state.tracks,
-            [View(mask, coverage) for mask in own],
-            frame_gap,
+        step = self.prepare(StepRequest(None, visible, state, frame_gap))
+        (advanced,) = self._advance_prepared([step])
+        return advanced
+
+    def _advance_prepared(
+        self, steps: Sequence[PreparedStep]
+    ) -> list[tuple[list[Estimate], StreamState]]:
+        advanced: list[tuple[list[Estimate], StreamState]] = [([], step.state) for step in steps]
+        busy = [index for index, step in enumerate(steps) if step.own]
+        followed = [self._follow(steps[index]) for index in busy]
+        parts = [
+            (inputs, steps[index].state.memory)
+            for index, (inputs, _) in zip(busy, followed, strict=True)
+        ]
+        stepped = step_together(self.engine, parts)
+        for index, (_, tracks), result in zip(busy, followed, stepped, strict=True):
+            advanced[index] = _move(steps[index], tracks, *result)
+        return advanced
+
+    def _follow(self, step: PreparedStep) -> tuple[StepInputs[np.ndarray], Tracks]:
+        coverage = cover(step.own, step.state.frame_size)
+        return follow(
+            step.state.tracks,
+            [View(mask, coverage) for mask in step.own],
+            step.frame_gap,
             self.config.placement,
             self.config.motion,
         )
-        outputs, memory = self.engine.step(inputs, state.memory)
-        is_seen = np.array([mask.area > 0 for mask in own])
-        hidden = np.where(is_seen, 0, state.frames_hidden + frame_gap).astype(np.float32)
-        estimates = [
-            Estimate(
-                track_id,
-                mask,
-                Window(*window),
-                logits,
-                (float(whole), float(part)),
-                float(h),
-                Evidence(Window(*window), template),
-            )
-            for track_id, mask, window, logits, (whole, part), h, template in zip(
-                state.track_ids,
-                own,
-                tracks.window.tolist(),
-                outputs.logits,
-                outputs.confidence,
-                hidden,
-                outputs.template,
-                strict=True,
-            )
-        ]
-        is_inside = _reaches_frame(tracks.window, state.frame_size)
-        outside = np.where(is_inside, 0, state.frames_outside + frame_gap).astype(np.float32)
-        state = state._replace(
-            tracks=tracks._replace(template=outputs.template),
-            memory=memory,
-            frames_hidden=hidden,
-            frames_outside=outside,
-        )
-        return estimates, state
 
     def expect(self, state: StreamState, *, frame_gap: float = 1.0) -> dict[int, Expectation]:
         """Return where each followed object is expected in the coming frame, by track id.
@@ -221,6 +269,40 @@ def _check_visible(visible: Mapping[int, BoxedMask], state: StreamState, frame_g
                 f"{mask.frame_size[0]}, the stream's frames are "
                 f"{state.frame_size[1]}x{state.frame_size[0]}"
             )
+
+
+def _move(
+    step: PreparedStep,
+    tracks: Tracks,
+    outputs: StepOutputs[np.ndarray],
+    memory: MemoryState[Any],
+) -> tuple[list[Estimate], StreamState]:
+    """Return the estimates of a frame and the state for the next, from what the network said."""
+    state, gap = step.state, step.frame_gap
+    is_seen = np.array([mask.area > 0 for mask in step.own])
+    hidden = np.where(is_seen, 0, state.frames_hidden + gap).astype(np.float32)
+    windows = [Window(*window) for window in tracks.window.tolist()]
+    estimates = [
+        Estimate(track_id, mask, window, logits, (whole, part), h, Evidence(window, template))
+        for track_id, mask, window, logits, (whole, part), h, template in zip(
+            state.track_ids,
+            step.own,
+            windows,
+            outputs.logits,
+            outputs.confidence.tolist(),
+            hidden.tolist(),
+            outputs.template,
+            strict=True,
+        )
+    ]
+    is_inside = _reaches_frame(tracks.window, state.frame_size)
+    outside = np.where(is_inside, 0, state.frames_outside + gap).astype(np.float32)
+    return estimates, state._replace(
+        tracks=tracks._replace(template=outputs.template),
+        memory=memory,
+        frames_hidden=hidden,
+        frames_outside=outside,
+    )
 
 
 def _reaches_frame(
