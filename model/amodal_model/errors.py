@@ -5,12 +5,14 @@
     │   ├── LimitError                  ... or larger than a stated limit
     │   ├── DatasetError                ... or a dataset file that does not hold what it should
     │   ├── MissingItemError (LookupError)   ... or names something that is not there
+    │   │   └── ExpiredError            ... any more
     │   └── ConflictError               ... or contradicts what is already there
     ├── AccessError     (PermissionError) the caller may not do this
     │   └── UnknownCallerError          ... because nobody knows who calls
     ├── QuotaError      (RuntimeError)  the caller has used up an allowance; says when to come back
     ├── StorageError    (OSError)       files cannot be stored or read: full, or out of reach
     ├── UnavailableError (RuntimeError) not now: starting, draining, or a part is out of reach
+    │   └── NoSlotError                 ... or there is no memory for another stream
     ├── MissingExtraError (ImportError) an optional part is not installed
     └── ModelError      (RuntimeError)  a model file, engine or export that does not hold
 
@@ -36,6 +38,10 @@ class DatasetError(InputError):
 
 class MissingItemError(InputError, LookupError):
     """The caller names something that is not there, or not the caller's."""
+
+
+class ExpiredError(MissingItemError):
+    """The caller names something that is no longer there."""
 
 
 class ConflictError(InputError):
@@ -68,6 +74,10 @@ class StorageError(AmodalError, OSError):
 
 class UnavailableError(AmodalError, RuntimeError):
     """Not now: starting, draining, or a part of the service is out of reach."""
+
+
+class NoSlotError(UnavailableError):
+    """There is no memory for another stream."""
 
 
 class MissingExtraError(AmodalError, ImportError):

@@ -208,3 +208,37 @@ def _check_runs(counts: str, pixels: int) -> None:
             break
     if runs[-1] < 0 or total != pixels:
         raise InputError(f"RLE runs add up to {total} pixels, the frame has {pixels}")
+
+
+def encode_crop_rle(mask: BoxedMask) -> tuple[Box, Rle]:
+    """Return the mask's box as ``x, y, width, height``, and the COCO RLE of the box alone."""
+    x0, y0, x1, y1 = mask.bbox_xyxy
+    box = BoxedMask((0, 0, x1 - x0, y1 - y0), mask.pixels, (y1 - y0, x1 - x0))
+    return (x0, y0, x1 - x0, y1 - y0), encode_rle(box)
+
+
+def decode_crop_rle(bbox_xywh: Box, rle: Rle, frame_size: tuple[int, int]) -> BoxedMask:
+    """Return the mask of a box's COCO RLE.
+
+    Args:
+        bbox_xywh: the box ``x, y, width, height``, inside the frame.
+        rle: of the box alone.
+        frame_size: ``(height, width)`` of the frame, pixels.
+
+    Raises:
+        InputError: the box is not inside the frame, or the RLE is not of its size.
+    """
+    x, y, width, height = bbox_xywh
+    if not (0 <= x <= x + width <= frame_size[1] and 0 <= y <= y + height <= frame_size[0]):
+        raise InputError(
+            f"box {list(bbox_xywh)} is not inside the frame {frame_size[1]}x{frame_size[0]}"
+        )
+    crop = decode_rle(rle)
+    if crop.frame_size != (height, width):
+        raise InputError(
+            f"RLE is of {crop.frame_size[1]}x{crop.frame_size[0]} pixels, its box {width}x{height}"
+        )
+    x0, y0, x1, y1 = crop.bbox_xyxy
+    if x1 == x0:
+        return empty_mask(frame_size)
+    return BoxedMask((x0 + x, y0 + y, x1 + x, y1 + y), crop.pixels, frame_size)

@@ -11,7 +11,7 @@ streams and evaluation all run through here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -230,6 +230,15 @@ class AmodalSegmenter:
                 strict=True,
             )
         }
+
+    def forget(self, state: StreamState, track_ids: Collection[int]) -> StreamState:
+        """Return the state without some objects, as if they had never been; others are ignored."""
+        gone = set(track_ids)
+        kept = [row for row, key in enumerate(state.track_ids) if key not in gone]
+        if len(kept) < len(state.track_ids):
+            state = take(state, kept, [state.track_ids[row] for row in kept], self.engine)
+        lost_ids = tuple(key for key in state.lost_ids if key not in gone)
+        return state._replace(lost_ids=lost_ids)
 
     def _drop_lost(self, state: StreamState) -> StreamState:
         """Stop following objects that were hidden, or outside the image, for too long."""

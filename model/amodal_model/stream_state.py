@@ -120,3 +120,10 @@ def take(
         frames_hidden=np.concatenate([state.frames_hidden, zero])[list(rows)],
         frames_outside=np.concatenate([state.frames_outside, zero])[list(rows)],
     )
+
+
+def state_bytes(objects: int) -> int:
+    """Return the bytes of the arrays of a stream's state that follows so many objects."""
+    maps = len(MAP_NAMES) * CROP_SIDE * CROP_SIDE * 4
+    tracks = sum(field.nbytes for field in new_tracks(1))
+    return objects * (maps + tracks + 4 * (len(SCALAR_NAMES) + 2))

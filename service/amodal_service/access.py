@@ -13,6 +13,7 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
+from starlette.requests import HTTPConnection
 
 from amodal_model.errors import AccessError, LimitError, UnknownCallerError
 from amodal_service.api_keys import SCOPES, Scope, find_key
@@ -54,17 +55,28 @@ def find_caller(request: Request, services: ServicesDep) -> Caller:
         QuotaError: the caller has used up an allowance.
         LimitError: the body is larger than what is left of it.
     """
-    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    caller = identify(request, services)
+    if caller is not ANONYMOUS:
+        _check_usage(request, services, caller)
+        request.state.charged_owner = caller.owner  # `BodyMeter` counts what it sends
+    return caller
+
+
+def identify(connection: HTTPConnection, services: Services) -> Caller:
+    """Return who a request or a websocket comes from, counted as a request.
+
+    Raises:
+        UnknownCallerError: no valid key, and not from this machine.
+        QuotaError: too many requests.
+    """
+    kind, _, token = connection.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer" and token:
         caller = _caller_of_key(services, token.strip())
-    elif services.policies.anonymous and is_local(request):
+    elif services.policies.anonymous and is_local(connection):
         caller = ANONYMOUS
     else:
         raise UnknownCallerError("an API key is needed: Authorization: Bearer KEY")
     services.rate.take(caller.owner, caller.allowance.requests_per_minute)
-    if caller is not ANONYMOUS:
-        _check_usage(request, services, caller)
-        request.state.charged_owner = caller.owner  # `BodyMeter` counts what it sends
     return caller
 
 
@@ -86,7 +98,7 @@ def _check_usage(request: Request, services: Services, caller: Caller) -> None:
         raise LimitError(f"request is {length} bytes, limit {limit} an hour")
 
 
-def is_local(request: Request) -> bool:
+def is_local(request: HTTPConnection) -> bool:
     """Return whether a request comes from a program on this machine."""
     host = request.client.host if request.client else ""
     if not (is_loopback_name(host) or host == "testclient"):

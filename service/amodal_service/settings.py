@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from amodal_model.errors import InputError
+from amodal_service.stream_settings import StreamSettings
 
 
 def _data_home() -> Path:
@@ -91,6 +92,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     limits: Limits = Field(default_factory=Limits)
+    streams: StreamSettings = Field(default_factory=StreamSettings)
 
     @property
     def database(self) -> str:

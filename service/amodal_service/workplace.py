@@ -14,6 +14,7 @@ from amodal_model.stream import AmodalSegmenter
 from amodal_model.video import ClipLimits, open_clip
 from amodal_service.database import Database, open_database
 from amodal_service.decoding_sandbox import DecodingLimits, DecodingSandbox
+from amodal_service.gate import Gate, StreamsFirst
 from amodal_service.policies import Policies
 from amodal_service.room import Room
 from amodal_service.settings import Settings
@@ -23,7 +24,12 @@ from amodal_service.storage import Storage, open_storage
 
 @dataclass(frozen=True)
 class Workplace:
-    """The parts that work needs; ``open_clip`` decodes."""
+    """The parts that work needs; ``open_clip`` decodes.
+
+    Attributes:
+        segmenter: of jobs and short clips; where live streams wait for the model, it lets them.
+        gate: closed while they do.
+    """
 
     settings: Settings
     database: Database
@@ -31,6 +37,8 @@ class Workplace:
     segmenter: AmodalSegmenter
     open_clip: OpenClip = open_clip
     policies: Policies = field(default_factory=Policies)
+    gate: Gate = field(default_factory=Gate)
+    live_segmenter: AmodalSegmenter | None = None
 
     @cached_property
     def room(self) -> Room:
@@ -46,11 +54,20 @@ def open_workplace(settings: Settings) -> Iterator[Workplace]:
         InputError: a URL in the settings that names no database or store.
         ModelError: no such model, or it does not run where it must.
     """
-    segmenter = amodal_model.load(settings.model, require_gpu=settings.require_gpu)
+    live, gate = amodal_model.load(settings.model, require_gpu=settings.require_gpu), Gate()
+    segmenter = AmodalSegmenter(StreamsFirst(live.engine, gate), live.config)
     storage = open_storage(settings.storage)
     database = open_database(settings.database)
     limits = ClipLimits(
         max_frames=settings.limits.job_frames, max_duration_s=settings.limits.job_seconds
     )
     with closing(database), DecodingSandbox(DecodingLimits(limits)) as sandbox:
-        yield Workplace(settings, database, storage, segmenter, sandbox.open_clip)
+        yield Workplace(
+            settings,
+            database,
+            storage,
+            segmenter,
+            sandbox.open_clip,
+            gate=gate,
+            live_segmenter=live,
+        )

@@ -1,0 +1,42 @@
+"""What a stream costs in memory, and whether there is room for it."""
+
+from __future__ import annotations
+
+from amodal_client.stream_messages import StreamLimits
+from amodal_model.stream_state import state_bytes
+from amodal_service.stream_settings import StreamSettings
+from amodal_service.streams.memory import MAX_KEYFRAMES
+from amodal_service.streams.options import StreamOptions
+from amodal_service.streams.session import CREDITS
+
+UNACKED_RESULTS = 64
+_BASE_BYTES = 128 << 10
+_MASK_BYTES = 4 << 10
+"""Of one object's visible mask: a keyframe, or a coded result."""
+_STEPS = 2
+"""States that exist at the same time: the old and the new one."""
+_SEARCH_BYTES = 8 << 20
+"""Of a source that looks for the masks itself: images, flow, colours."""
+
+
+def stream_bytes(options: StreamOptions) -> int:
+    """Return the memory to reserve for a stream; what it uses stays below, whatever it sends."""
+    objects = options.max_objects
+    kept = (MAX_KEYFRAMES + UNACKED_RESULTS) * objects * _MASK_BYTES
+    waiting = CREDITS[options.mode] * options.max_message_bytes
+    search = 0 if options.masks == "given" else _SEARCH_BYTES
+    return _BASE_BYTES + _STEPS * state_bytes(objects) + kept + waiting + search
+
+
+def stream_limits(options: StreamOptions, settings: StreamSettings) -> StreamLimits:
+    """Return what a stream may send."""
+    return StreamLimits(
+        options.max_message_bytes,
+        settings.pixels,
+        options.max_objects,
+        settings.fps,
+        settings.seconds,
+        settings.idle_s,
+        settings.resume_s,
+        UNACKED_RESULTS,
+    )

@@ -1,0 +1,538 @@
+"""All live streams of this process: admitted, connected, resumed, stored, drained.
+
+The hub lives on the event loop. The database is touched in threads; frames are worked on in the
+scheduler's. A stream is *connected*, then *hot* while its memory is still here without a
+connection, then *warm*: a snapshot in the database that any replica can go on from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+from anyio.to_thread import run_sync
+
+from amodal_client.stream_messages import Checkpoint, CloseCode, GoAway, SessionKind
+from amodal_model.errors import (
+    AmodalError,
+    ExpiredError,
+    LimitError,
+    MissingItemError,
+    NoSlotError,
+    QuotaError,
+    UnavailableError,
+)
+from amodal_model.onnx_session import CPU
+from amodal_model.source_given import GivenSource
+from amodal_model.stream import AmodalSegmenter
+from amodal_model.visible_source import VisibleMaskSource
+from amodal_service.database import Database
+from amodal_service.gate import Gate
+from amodal_service.live_workers import new_worker_name
+from amodal_service.mask_sources import SOURCES
+from amodal_service.stream_settings import StreamSettings
+from amodal_service.streams import metrics, store
+from amodal_service.streams.admission import stream_bytes, stream_limits
+from amodal_service.streams.frame_work import Done
+from amodal_service.streams.memory import StreamMemory, load_memory, save_memory
+from amodal_service.streams.options import StreamOptions
+from amodal_service.streams.outbox import CloseStream
+from amodal_service.streams.scheduler import Scheduler
+from amodal_service.streams.session import Session, Terms
+from amodal_service.streams.store import Change, Replica, Snapshot, StreamRow
+from amodal_service.streams.tables import StreamState
+
+_log = structlog.get_logger()
+
+TICK_S = 0.25
+SWEEP_S = 30.0
+_MAX_CPU_THREADS = 4
+_CPU_BATCH = 16
+_GPU_BATCH = 256
+
+
+class Connected(NamedTuple):
+    """A stream that a connection was made to.
+
+    Attributes:
+        session: the stream.
+        kind: what is left of its memory.
+        token: for the next connection.
+        generation: what the connection is known by to the outbox.
+        received_seq: highest seq that needs no sending again; -1: none.
+    """
+
+    session: Session
+    kind: SessionKind
+    token: str
+    generation: int
+    received_seq: int
+
+
+class Placed(NamedTuple):
+    """A stream that may be connected to, and where."""
+
+    stream_id: str
+    url: str
+    ticket: str
+    options: StreamOptions
+
+
+class StreamHub:
+    """All live streams of this process.
+
+    Args:
+        database: of streams and replicas.
+        segmenter: of all streams.
+        gate: that other work on the model waits at.
+        settings: what streams may use.
+        own_url: how clients reach this process, where no public URL is set.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        segmenter: AmodalSegmenter,
+        gate: Gate,
+        settings: StreamSettings,
+        own_url: str,
+    ) -> None:
+        self.settings = settings
+        self.segmenter = segmenter
+        self.replica_id = new_worker_name().id
+        self.is_draining = False
+        self._database = database
+        self._url = settings.public_url or own_url
+        self._sessions: dict[str, Session] = {}
+        self._reserved = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._sources: dict[str, VisibleMaskSource[Any]] = {"given": GivenSource()}
+        is_cpu = segmenter.engine.info.actual == CPU
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        threads = settings.threads or (min(_MAX_CPU_THREADS, cores) if is_cpu else 1)
+        self.scheduler = Scheduler(
+            segmenter,
+            gate,
+            self._deliver,
+            threads=threads,
+            batch_objects=settings.batch_objects or (_CPU_BATCH if is_cpu else _GPU_BATCH),
+        )
+
+    # Life --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to take streams."""
+        self._loop = asyncio.get_running_loop()
+        self.scheduler.start()
+        info = self.segmenter.engine.info
+        metrics.PROVIDER.labels(info.requested[0], info.actual).set(1)
+        await run_sync(store.show_replica, self._database, self._as_replica())
+        for repeat, pause_s in (
+            (self._tick, TICK_S),
+            (self._beat, self.settings.heartbeat_s),
+            (self._sweep, SWEEP_S),
+        ):
+            self._tasks.append(asyncio.create_task(self._repeat(repeat, pause_s)))
+
+    async def drain(self) -> None:
+        """Take no more streams, end those that are here, keep what they remember."""
+        if self.is_draining:
+            return
+        self.is_draining = True
+        _log.info("streams_draining", streams=len(self._sessions))
+        deadline_s = time.monotonic() + self.settings.drain_s
+        await self._try(store.show_replica, self._database, self._as_replica())
+        for session in self._sessions.values():
+            session.say(GoAway("drain", round(1000 * self.settings.drain_s)))
+            if session.terms.options.mode != "lossless":
+                session.drop_waiting()
+        while time.monotonic() < deadline_s and not all(
+            session.is_idle for session in self._sessions.values()
+        ):
+            await asyncio.sleep(0.02)
+        sessions = list(self._sessions.values())
+        await self._store(sessions, "warm")
+        for session in sessions:
+            session.drop_waiting()
+            session.part("drain", CloseCode.GOING_AWAY, "warm")
+        while self._sessions and time.monotonic() < deadline_s + 1.0:
+            for session in [s for s in self._sessions.values() if s.detached_s is not None]:
+                self._release(session)
+            await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """End everything."""
+        await self.drain()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await run_sync(self.scheduler.stop)
+        await self._try(store.forget_replica, self._database, self.replica_id)
+
+    def check(self, options: StreamOptions) -> None:
+        """Refuse options beyond what a stream may ask for.
+
+        Raises:
+            LimitError: one is; names it.
+        """
+        settings = self.settings
+        for name, value, limit, variable in (
+            ("max_objects", options.max_objects, settings.objects, "OBJECTS"),
+            (
+                "max_message_bytes",
+                options.max_message_bytes,
+                settings.message_bytes,
+                "MESSAGE_BYTES",
+            ),
+        ):
+            if value > limit:
+                raise LimitError(f"{name} is {value}, limit {limit} (AMODAL_STREAM_{variable})")
+
+    # Opening -----------------------------------------------------------------------------------
+
+    async def open(self, owner: str, options: StreamOptions) -> Placed:
+        """Make a stream and place it where there is most room.
+
+        Raises:
+            LimitError: more than a stream may ask for.
+            QuotaError: the owner has too many.
+            NoSlotError: no replica has room.
+            UnavailableError: this server is stopping.
+        """
+        self._check_owner(owner)
+        place = await self._place(stream_bytes(options))
+        row, _, ticket = await run_sync(
+            store.create_stream, self._database, owner, options.model_dump(), place.id
+        )
+        return Placed(row.id, self._url_of(place), ticket, options)
+
+    def _url_of(self, place: Replica) -> str:
+        """Return how to reach a replica; empty: as the request reached this one."""
+        is_here = place.id == self.replica_id
+        return "" if is_here and not self.settings.public_url else place.url
+
+    async def reopen(self, owner: str | None, token: str, last_result: int) -> Placed:
+        """Place a stream that is to be resumed: where its memory is, else where there is room.
+
+        Raises:
+            MissingItemError: the token is of no stream of the owner's.
+            ExpiredError: it can no longer be resumed.
+            NoSlotError: no replica has room.
+            UnavailableError: this server is stopping.
+        """
+        row = await run_sync(self._find_by_token, owner, token)
+        options = StreamOptions.model_validate(row.options)
+        replicas = await run_sync(self._live)
+        holder = next((each for each in replicas if each.id == row.replica), None)
+        is_held = row.state in ("connected", "hot") and holder is not None
+        if is_held and holder is not None and not holder.is_draining:
+            place = holder
+        else:
+            place = await self._place(stream_bytes(options))
+            if row.state in ("connected", "hot"):
+                row = StreamRow(**{**vars(row), "state": "warm"})
+        ticket = await run_sync(
+            store.issue_ticket, self._database, row, token, place.id, last_result
+        )
+        return Placed(row.id, self._url_of(place), ticket, options)
+
+    def _find_by_token(self, owner: str | None, token: str) -> StreamRow:
+        with self._database.read() as connection:
+            row = store.find_by_token(connection, token)
+        if owner is not None and row.owner != owner:
+            raise MissingItemError("the resume token is of no stream")
+        silent_s = time.time() - row.seen_s
+        if row.state in ("placed", "warm") and silent_s > self.settings.resume_s:
+            raise ExpiredError(
+                f"stream {row.id} was left {silent_s:.0f} s ago, limit {self.settings.resume_s:g}"
+            )
+        return row
+
+    def _check_owner(self, owner: str) -> None:
+        limit = self.settings.per_owner
+        count = sum(1 for each in self._sessions.values() if each.terms.owner == owner)
+        if limit and count >= limit:
+            raise QuotaError(f"{count} streams are open, limit {limit}", 5.0)
+
+    async def _place(self, needed: int) -> Replica:
+        replicas = await run_sync(self._live)
+        able = [
+            each
+            for each in replicas
+            if not each.is_draining and each.room_bytes - each.used_bytes >= needed
+        ]
+        if able:
+            return able[0]
+        if all(each.is_draining for each in replicas):
+            raise UnavailableError("the server is stopping, try another or later")
+        room = max(each.room_bytes - each.used_bytes for each in replicas)
+        raise NoSlotError(
+            f"a stream needs {needed} bytes, {max(room, 0)} are free "
+            "(AMODAL_STREAM_MEMORY_BYTES); fewer max_objects or max_message_bytes need less"
+        )
+
+    def _live(self) -> list[Replica]:
+        others = store.live_replicas(self._database, self.settings.dead_after_s)
+        replicas = [each for each in others if each.id != self.replica_id]
+        replicas.append(self._as_replica())
+        return sorted(replicas, key=lambda each: (each.used_bytes / each.room_bytes, each.streams))
+
+    # Connecting --------------------------------------------------------------------------------
+
+    async def connect_new(self, owner: str, options: StreamOptions) -> Connected:
+        """Open a stream here and connect to it at once.
+
+        Raises:
+            CloseStream: it cannot be.
+        """
+        try:
+            self._check_owner(owner)
+        except QuotaError as error:
+            raise CloseStream(CloseCode.CREDIT_OR_QUOTA, str(error)) from None
+        self._check_room(stream_bytes(options))
+        made = (owner, options.model_dump(), self.replica_id)
+        *_, ticket = await run_sync(store.create_stream, self._database, *made)
+        return await self.connect(ticket)
+
+    async def connect(self, ticket: str) -> Connected:
+        """Connect to the stream of a ticket, which is used up.
+
+        Raises:
+            CloseStream: it cannot be.
+        """
+        if self.is_draining:
+            raise CloseStream(CloseCode.DRAINING, "the server is stopping")
+        try:
+            row, token = await run_sync(
+                store.redeem_ticket, self._database, ticket, self.replica_id
+            )
+        except MissingItemError as error:
+            raise CloseStream(CloseCode.AUTH, str(error)) from None
+        session = self._sessions.get(row.id)
+        kind: SessionKind = "hot"
+        if session is None:
+            session, kind = await self._make(row)
+        session.epoch = row.epoch
+        received = session.last_seq
+        generation = session.attach(row.last_result)
+        if kind != "new":
+            metrics.RESUMES.labels(kind).inc()
+        return Connected(session, kind, token, generation, received)
+
+    async def _make(self, row: StreamRow) -> tuple[Session, SessionKind]:
+        options = StreamOptions.model_validate(row.options)
+        needed = stream_bytes(options)
+        self._check_room(needed)
+        self._reserved += needed
+        try:
+            memory, kind = await run_sync(self._recall, row, options)
+        except BaseException:
+            self._reserved -= needed
+            raise
+        terms = Terms(
+            row.id,
+            row.owner,
+            options,
+            stream_limits(options, self.settings),
+            needed,
+            self.settings.max_age_s,
+            self._source(options.masks),
+        )
+        session = Session(terms, memory, row.epoch, self.scheduler.offer, self._wake)
+        self._sessions[row.id] = session
+        return session, kind
+
+    def _recall(self, row: StreamRow, options: StreamOptions) -> tuple[StreamMemory, SessionKind]:
+        snapshot = store.load_snapshot(self._database, row.id)
+        if snapshot is None:
+            return StreamMemory(), "new" if row.epoch <= 1 else "cold"
+        source = self._source(options.masks)
+        try:
+            return load_memory(snapshot.content, self.segmenter, source, options.masks), "warm"
+        except AmodalError as error:
+            _log.warning("stream_snapshot_unusable", stream_id=row.id, error=str(error))
+            return StreamMemory(), "cold"
+
+    def _source(self, masks: str) -> VisibleMaskSource[Any]:
+        if masks not in self._sources:
+            self._sources[masks] = SOURCES[masks].make()
+        return self._sources[masks]
+
+    def _check_room(self, needed: int) -> None:
+        free = self.settings.memory_bytes - self._reserved
+        if needed > free:
+            raise CloseStream(
+                CloseCode.NO_SLOT,
+                f"a stream needs {needed} bytes, {free} are free (AMODAL_STREAM_MEMORY_BYTES)",
+            )
+
+    async def leave(self, connected: Connected) -> None:
+        """End a connection: the stream stays here for a while, unless it is over."""
+        session = connected.session
+        if not session.outbox.is_current(connected.generation):
+            return
+        session.detach()
+        state: StreamState = session.leaves_as or "hot"
+        if state != "hot":
+            self._release(session)
+        change = Change(session.terms.stream_id, session.epoch, state)
+        await self._try(store.write_changes, self._database, [change])
+
+    def _release(self, session: Session) -> None:
+        if self._sessions.pop(session.terms.stream_id, None) is not None:
+            self._reserved -= session.terms.memory_bytes
+            self.scheduler.withdraw(session)
+
+    # What came of frames -----------------------------------------------------------------------
+
+    def _deliver(self, done: list[tuple[Session, Done]]) -> None:
+        metrics.BATCH_FRAMES.observe(len(done))
+        self._call(self._take_in, done)
+
+    def _take_in(self, done: list[tuple[Session, Done]]) -> None:
+        for session, each in done:
+            session.deliver(each)
+
+    def _wake(self, session: Session) -> None:
+        self._call(session.settle)
+
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function, *args)
+
+    # Keeping -----------------------------------------------------------------------------------
+
+    async def _repeat(self, work: Callable[[], Any], pause_s: float) -> None:
+        while True:
+            await asyncio.sleep(pause_s)
+            try:
+                await work()
+            except Exception as error:
+                _log.error("streams_upkeep_failed", work=work.__name__, exc_info=error)
+
+    async def _tick(self) -> None:
+        """Store what has changed, close what is idle, let go of what nobody came back to."""
+        now_s = time.monotonic()
+        settings, sessions = self.settings, list(self._sessions.values())
+        gone = [
+            each
+            for each in sessions
+            if each.detached_s is not None
+            and (now_s - each.detached_s > settings.hot_s and each.is_idle)
+        ]
+        idle = [
+            each
+            for each in sessions
+            if each.detached_s is None and now_s - each.spoken_s > settings.idle_s
+        ]
+        due = [
+            each
+            for each in sessions
+            if each.memory.clock.seq > each.stored_seq
+            and now_s - each.stored_s > settings.snapshot_s
+            and each not in gone
+            and each not in idle
+        ]
+        await self._store(due, None)
+        await self._store([*gone, *idle], "warm")
+        for session in idle:
+            reason = f"idle for more than {settings.idle_s:g} s"
+            session.part(reason, CloseCode.IDLE_OR_SLOW, "warm")
+        for session in gone:
+            if session.detached_s is not None:
+                self._release(session)
+        self._measure(sessions)
+
+    def _measure(self, sessions: Sequence[Session]) -> None:
+        connected = sum(1 for each in sessions if each.detached_s is None)
+        metrics.STREAMS.labels("connected").set(connected)
+        metrics.STREAMS.labels("hot").set(len(sessions) - connected)
+        metrics.MEMORY_BYTES.set(self._reserved)
+        metrics.STALLED.set(sum(1 for each in sessions if not each.outbox.has_room))
+
+    async def _store(self, sessions: Sequence[Session], state: StreamState | None) -> None:
+        """Write snapshots of streams; ``state`` ``None`` leaves each in its own."""
+        if not sessions:
+            return
+        found = await run_sync(self._snapshots, sessions, state)
+        lost = await self._try(store.write_changes, self._database, found)
+        if lost is None:
+            return
+        now_s = time.monotonic()
+        for session, change in zip(sessions, found, strict=True):
+            if change.stream_id in lost:
+                self._lose(session)
+            elif change.snapshot is not None:
+                session.stored_seq, session.stored_s = change.snapshot.seq, now_s
+                session.say(Checkpoint(change.snapshot.seq))
+
+    def _snapshots(self, sessions: Sequence[Session], state: StreamState | None) -> list[Change]:
+        changes = []
+        for session in sessions:
+            memory, snapshot = session.memory, None
+            if memory.state is not None and memory.clock.seq > session.stored_seq:
+                terms = session.terms
+                masks = terms.options.masks
+                content = save_memory(memory, self.segmenter, terms.finder, masks)
+                snapshot = Snapshot(memory.clock.seq, content)
+            now: StreamState = "connected" if session.detached_s is None else "hot"
+            change = Change(session.terms.stream_id, session.epoch, state or now, snapshot)
+            changes.append(change)
+        return changes
+
+    def _lose(self, session: Session) -> None:
+        """Let go of a stream that is another replica's by now, or was ended."""
+        self._release(session)
+        session.outbox.fail(
+            CloseStream(CloseCode.SUPERSEDED, "the stream is elsewhere by now, or was ended")
+        )
+
+    async def _beat(self) -> None:
+        await run_sync(store.show_replica, self._database, self._as_replica())
+        held = {key: each.epoch for key, each in self._sessions.items()}
+        for stream_id in await run_sync(store.lost_streams, self._database, held):
+            session = self._sessions.get(stream_id)
+            if session is not None and session.epoch == held[stream_id]:
+                self._lose(session)
+
+    async def _sweep(self) -> None:
+        live = [each.id for each in await run_sync(self._live)]
+        await run_sync(store.sweep_streams, self._database, 2 * self.settings.resume_s, live)
+
+    def _as_replica(self) -> Replica:
+        return Replica(
+            self.replica_id,
+            self._url,
+            self._reserved,
+            self.settings.memory_bytes,
+            len(self._sessions),
+            self.is_draining,
+        )
+
+    async def _try(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Return what a call to the database gives; ``None`` where it cannot be reached."""
+        try:
+            return await run_sync(function, *args)
+        except Exception as error:
+            _log.error("streams_database_failed", call=function.__name__, exc_info=error)
+            return None
+
+    # Looking -----------------------------------------------------------------------------------
+
+    def session(self, stream_id: str) -> Session | None:
+        """Return a stream that is held here."""
+        return self._sessions.get(stream_id)
+
+    async def kill(self, stream_id: str) -> None:
+        """End a stream for good, wherever it is."""
+        await run_sync(store.end_stream, self._database, stream_id)
+        session = self._sessions.get(stream_id)
+        if session is not None:
+            session.part("killed", CloseCode.UNKNOWN_STREAM, "ended")
+            if session.detached_s is not None:
+                self._release(session)

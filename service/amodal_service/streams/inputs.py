@@ -1,0 +1,87 @@
+"""What a client says of a frame, checked and made the prompts that sources take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from amodal_client.stream_messages import BoxPx, GivenObject, MaskRle, PromptObject
+from amodal_model.errors import InputError, LimitError
+from amodal_model.given_prompts import mask_from_polygons
+from amodal_model.masks import BoxedMask, decode_crop_rle, decode_rle
+from amodal_model.visible_source import Prompt
+
+
+def given_prompts(
+    objects: Sequence[GivenObject], frame_size: tuple[int, int], limit: int
+) -> list[Prompt]:
+    """Return the visible masks of a frame, as prompts of the given source; empty ones left out.
+
+    Args:
+        objects: as the client sent them.
+        frame_size: ``(height, width)``, pixels.
+        limit: objects that the stream may have.
+
+    Raises:
+        InputError: not one thing, or a mask that does not fit the frame.
+        LimitError: too many objects.
+    """
+    if len(objects) > limit:
+        raise LimitError(f"{len(objects)} objects in a frame, limit {limit} (max_objects)")
+    prompts = []
+    for index, each in enumerate(objects):
+        name = f"object {index}" if each.track_id is None else f"track {each.track_id}"
+        try:
+            prompt = _given(each, frame_size)
+        except InputError as error:
+            raise type(error)(f"{name}: {error}") from None
+        if prompt.mask is None or prompt.mask.area:
+            prompts.append(prompt)
+    return prompts
+
+
+def _given(each: GivenObject, frame_size: tuple[int, int]) -> Prompt:
+    stated = [name for name in ("rle", "polygon", "box") if getattr(each, name) is not None]
+    if len(stated) != 1:
+        raise InputError(f"has {' and '.join(stated) or 'nothing'}, must be rle, polygon or box")
+    if each.box is not None:
+        return Prompt(each.track_id, bbox_xyxy=_corners(each.box))
+    if each.polygon is not None:
+        return Prompt(each.track_id, mask=mask_from_polygons(each.polygon, frame_size))
+    return Prompt(each.track_id, mask=_mask(each.rle, each.bbox, frame_size))
+
+
+def client_prompts(objects: Sequence[PromptObject], frame_size: tuple[int, int]) -> list[Prompt]:
+    """Return the prompts of a prompt message.
+
+    Raises:
+        InputError: a mask that does not fit the frame.
+    """
+    return [
+        Prompt(
+            each.track_id,
+            bbox_xyxy=None if each.box is None else _corners(each.box),
+            points=tuple((x, y, bool(label)) for x, y, label in each.points),
+            mask=None if each.rle is None else _mask(each.rle, each.bbox, frame_size),
+            remove=each.remove,
+        )
+        for each in objects
+    ]
+
+
+def _mask(rle: MaskRle | None, bbox: BoxPx | None, frame_size: tuple[int, int]) -> BoxedMask:
+    if rle is None:
+        raise InputError("has no rle")
+    size = list(rle.size)
+    if bbox is not None:
+        return decode_crop_rle(bbox, {"size": size, "counts": rle.counts}, frame_size)
+    if rle.size != frame_size:
+        raise InputError(
+            f"mask is of a frame {rle.size[1]}x{rle.size[0]}, this one is "
+            f"{frame_size[1]}x{frame_size[0]}"
+        )
+    return decode_rle({"size": size, "counts": rle.counts})
+
+
+def _corners(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    x, y, width, height = box
+    return x, y, x + width, y + height

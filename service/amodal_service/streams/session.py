@@ -1,0 +1,428 @@
+"""One live stream: what waits, what it may send, what became of its frames.
+
+A session outlives its connections. Its methods run on the event loop, but for `take`, `due_s` and
+`objects`, which the scheduler's threads call; what both touch is behind a lock.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from amodal_client.stream_messages import (
+    Ack,
+    Bye,
+    CloseCode,
+    Counters,
+    Credit,
+    DropCause,
+    Dropped,
+    FrameMeta,
+    PromptAck,
+    PromptMessage,
+    Remove,
+    Reset,
+    ServerMessage,
+    Status,
+    StreamLimits,
+)
+from amodal_client.stream_wire import Header, Packet, read_meta
+from amodal_model.visible_source import VisibleMaskSource
+from amodal_service.streams.frame_work import Done, Incoming, Order, Task, orders_for
+from amodal_service.streams.memory import StreamMemory
+from amodal_service.streams.metrics import FRAMES
+from amodal_service.streams.options import StreamOptions
+from amodal_service.streams.outbox import CloseStream, Outbox
+from amodal_service.streams.tables import StreamState
+
+CREDITS = {"realtime": 2, "paced": 2, "lossless": 4}
+"""Frames that a client may send before credit comes back."""
+MAX_ORDERS = 64
+MAX_TOLD = 128
+"""Latest drops that a client is told of again after a resume."""
+FLOOD = 8
+"""Frames without credit that a connection is closed for."""
+PACED_SLACK = 0.75
+"""Share of the wanted period that must have passed between two frames that are taken."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What was agreed when the stream was admitted."""
+
+    stream_id: str
+    owner: str
+    options: StreamOptions
+    limits: StreamLimits
+    memory_bytes: int
+    max_age_s: float
+    finder: VisibleMaskSource[Any]
+
+
+@dataclass
+class _Shared:
+    """What the event loop and the scheduler's threads both touch."""
+
+    mailbox: deque[Incoming] = field(default_factory=deque)
+    orders: tuple[Order, ...] = ()
+    drops: list[tuple[int, DropCause, str]] = field(default_factory=list)
+    taken: int = 0
+    is_busy: bool = False
+    is_full: bool = True
+
+
+class Session:
+    """One live stream in this process.
+
+    Args:
+        terms: what was agreed.
+        memory: what is remembered of it.
+        epoch: in which it is this process's.
+        offer: lets the scheduler know that a frame waits.
+        wake: has `settle` called on the event loop; may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        memory: StreamMemory,
+        epoch: int,
+        offer: Callable[[Session], None],
+        wake: Callable[[Session], None],
+    ) -> None:
+        self.terms = terms
+        self.memory = memory
+        self.epoch = epoch
+        self.outbox = Outbox(terms.limits.unacked_results)
+        self.last_seq = memory.clock.seq
+        self.stored_seq = memory.clock.seq
+        self.stored_s = time.monotonic()
+        self.spoken_s = time.monotonic()
+        self.detached_s: float | None = None
+        self.is_ending = False
+        self.leaves_as: StreamState | None = None
+        self._offer = offer
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._shared = _Shared()
+        self._credits = CREDITS[terms.options.mode]
+        self._flooded = 0
+        self._frames = 0
+        self._results = 0
+        self._dropped: Counter[str] = Counter()
+        self._told: deque[Dropped] = deque(maxlen=MAX_TOLD)
+        self._unreported = 0
+        self._taken_ns = 0
+        self._rate_s = 0.0
+        self._resets: list[tuple[int, str]] = []
+
+    # What the scheduler calls ------------------------------------------------------------------
+
+    def due_s(self) -> float:
+        """Return when the frame that waits must be started; infinity: none waits."""
+        with self._lock:
+            mailbox = self._shared.mailbox
+            return mailbox[0].due_s if mailbox else math.inf
+
+    def objects(self) -> int:
+        """Return how many objects a step is likely to have."""
+        state = self.memory.state
+        return 1 if state is None else max(1, len(state.track_ids))
+
+    def take(self, now_s: float) -> Task | None:
+        """Return the frame to work on now; those that are too late are dropped."""
+        with self._lock:
+            shared = self._shared
+            if shared.is_busy:
+                return None
+            frame = self._next_in_time(now_s)
+            if frame is None:
+                self._wake(self)
+                return None
+            shared.is_busy = True
+            now, shared.orders = orders_for(shared.orders, frame.header.seq)
+            is_full, shared.is_full = shared.is_full, False
+            dropped = self._unreported + len(shared.drops)
+        self._wake(self)
+        terms = self.terms
+        return Task(
+            frame,
+            self.memory,
+            terms.options,
+            terms.finder,
+            now,
+            dropped,
+            terms.limits.pixels,
+            is_full,
+        )
+
+    def _next_in_time(self, now_s: float) -> Incoming | None:
+        shared = self._shared
+        while shared.mailbox:
+            frame = shared.mailbox.popleft()
+            shared.taken += 1
+            if self.terms.options.mode == "lossless" or now_s <= frame.due_s:
+                return frame
+            late_ms = 1000 * (now_s - frame.arrived_s)
+            cause: DropCause = "deadline" if self._deadline_ms(frame.header) else "overload"
+            shared.drops.append((frame.header.seq, cause, f"it waited {late_ms:.0f} ms"))
+        return None
+
+    def _deadline_ms(self, header: Header) -> int:
+        return header.deadline_ms or self.terms.options.deadline_ms
+
+    # What the connection calls -----------------------------------------------------------------
+
+    def attach(self, last_result: int) -> int:
+        """Begin a connection: results and drops that have not arrived are told again.
+
+        Returns:
+            What the connection is known by to the outbox.
+        """
+        self.detached_s = None
+        self.leaves_as = None
+        self.spoken_s = time.monotonic()
+        self._flooded = 0
+        generation = self.outbox.begin(last_result)
+        for message in self._told:
+            if message.ranges[0][0] > last_result:
+                self.say(message)
+        with self._lock:
+            self._shared.is_full = True
+            waiting = len(self._shared.mailbox) + self._shared.taken
+        self._credits = max(0, CREDITS[self.terms.options.mode] - waiting)
+        self._poke()
+        return generation
+
+    @property
+    def credits(self) -> int:
+        """Frames that the client may send now."""
+        return self._credits
+
+    def detach(self) -> None:
+        """End a connection; the stream goes on without."""
+        self.detached_s = time.monotonic()
+
+    def accept(self, packet: Packet) -> None:
+        """Take a frame in.
+
+        Raises:
+            CloseStream: the connection must end.
+            AnswerError: its meta is none.
+        """
+        header = packet.header
+        if header.seq <= self.last_seq:
+            raise CloseStream(
+                CloseCode.BAD_MESSAGE, f"seq {header.seq} after {self.last_seq}: it must rise"
+            )
+        meta = read_meta(packet.meta, FrameMeta) if len(packet.meta) else FrameMeta()
+        self.last_seq = header.seq
+        self._frames += 1
+        now_s = time.monotonic()
+        self.spoken_s = now_s
+        if self._credits <= 0:
+            self._flood(header.seq)
+            return
+        self._credits -= 1
+        refusal = self._pace(header, now_s)
+        if refusal is not None:
+            self._drop(header.seq, *refusal)
+            self._return_credit(1)
+            return
+        deadline_ms = self._deadline_ms(header)
+        wait_s = deadline_ms / 1000 if deadline_ms else self.terms.max_age_s
+        frame = Incoming(header, meta, packet.payload, now_s, now_s + wait_s)
+        with self._lock:
+            mailbox = self._shared.mailbox
+            late = list(mailbox) if self.terms.options.mode != "lossless" else []
+            if late:
+                mailbox.clear()
+            mailbox.append(frame)
+        for old in late:
+            self._drop(old.header.seq, "superseded", "")
+        if late:
+            self._return_credit(len(late))
+        self._poke()
+
+    def _flood(self, seq: int) -> None:
+        self._flooded += 1
+        allowed = CREDITS[self.terms.options.mode]
+        self._drop(seq, "overload", "sent without credit")
+        if self._flooded >= FLOOD:
+            raise CloseStream(
+                CloseCode.CREDIT_OR_QUOTA,
+                f"{self._flooded} frames were sent without credit, limit {allowed} at a time",
+            )
+        text = f"frame {seq} was sent without credit: wait for it (limit {allowed} at a time)"
+        self.say(Status("warning", text))
+
+    def _pace(self, header: Header, now_s: float) -> tuple[DropCause, str] | None:
+        """Return why a frame is not taken, if it is one too many."""
+        limit = self.terms.limits.fps
+        if limit:
+            self._rate_s = max(self._rate_s, now_s - 1.0)
+            if self._rate_s > now_s:
+                return "overload", f"limit {limit:g} frames a second"
+            self._rate_s += 1.0 / limit
+        options = self.terms.options
+        if options.mode == "paced" and options.fps and header.capture_ns:
+            passed_ns = header.capture_ns - self._taken_ns
+            if self._taken_ns and 0 <= passed_ns < PACED_SLACK * 1e9 / options.fps:
+                return "superseded", ""
+            self._taken_ns = header.capture_ns
+        return None
+
+    def hear(self) -> None:
+        """Note that the client lives."""
+        self.spoken_s = time.monotonic()
+
+    def order(self, message: PromptMessage | Remove) -> None:
+        """Keep a prompt or a removal for the frame it is meant for.
+
+        Raises:
+            CloseStream: too many wait.
+        """
+        at = -1
+        if isinstance(message, PromptMessage) and message.at != "next":
+            at = int(message.at)
+        limit = self.terms.limits.objects
+        count = len(message.objects if isinstance(message, PromptMessage) else message.track_ids)
+        if count > limit:
+            self.say(PromptAck(message.id, -1, f"{count} objects, limit {limit} (max_objects)"))
+            return
+        with self._lock:
+            if len(self._shared.orders) >= MAX_ORDERS:
+                raise CloseStream(
+                    CloseCode.CREDIT_OR_QUOTA, f"{MAX_ORDERS} prompts wait already, the limit"
+                )
+            self._shared.orders = (*self._shared.orders, Order(message, at))
+
+    def reset(self, message: Reset) -> None:
+        """Forget everything; frames that wait are dropped."""
+        with self._lock:
+            waiting = list(self._shared.mailbox)
+            self._shared.mailbox.clear()
+            self._shared.orders = ()
+            is_busy = self._shared.is_busy
+        for frame in waiting:
+            self._drop(frame.header.seq, "reset", "")
+        self._return_credit(len(waiting))
+        self._resets.append((self.last_seq + 1, message.id))
+        if not is_busy:
+            self._forget_all()
+
+    def _forget_all(self) -> None:
+        if self._resets:
+            self.memory = StreamMemory(clock=self.memory.clock._replace(periods_ns=()))
+            for seq, message_id in self._resets:
+                self.say(PromptAck(message_id, seq))
+            self._resets.clear()
+
+    def acknowledge(self, message: Ack) -> None:
+        """Let go of results that have arrived."""
+        self.outbox.acknowledge(message.seq)
+        self._poke()
+
+    def end(self) -> None:
+        """Finish what waits; then the stream is over."""
+        self.is_ending = True
+        self.settle()
+
+    def say(self, message: ServerMessage) -> None:
+        """Send a control message, if a client is there."""
+        if self.detached_s is None:
+            self.outbox.say(message)
+
+    # What came of frames -----------------------------------------------------------------------
+
+    def deliver(self, done: Done) -> None:
+        """Take in what came of a frame."""
+        refused = {id(order): reason for order, reason in done.refused}
+        self.memory = done.memory
+        with self._lock:
+            self._shared.is_busy = False
+            if done.packet is None:  # what was meant for it is meant for the next
+                self._shared.orders = (*done.orders, *self._shared.orders)
+        if done.is_internal:
+            self.outbox.fail(CloseStream(CloseCode.INTERNAL, f"frame {done.seq}: {done.error}"))
+        if done.packet is None:
+            self._drop(done.seq, "decode_error", done.error)
+        else:
+            self._results += 1
+            self._unreported = 0
+            FRAMES.labels("result").inc()
+            self.outbox.keep(done.seq, done.packet)
+            for order in done.orders:
+                reason = refused.get(id(order), "")
+                self.say(PromptAck(order.message.id, done.seq, reason))
+        self._forget_all()
+        self.settle()
+
+    def settle(self) -> None:
+        """Pass on what the scheduler's threads did: credit, drops; and offer what waits."""
+        with self._lock:
+            taken, self._shared.taken = self._shared.taken, 0
+            drops, self._shared.drops = self._shared.drops, []
+        for seq, cause, detail in drops:
+            self._drop(seq, cause, detail)
+        self._return_credit(taken)
+        self._poke()
+        if self.is_ending and not self.waiting and self.leaves_as is None:
+            self.part("end", CloseCode.NORMAL, "ended")
+
+    def part(self, reason: str, code: int, state: StreamState) -> None:
+        """Say goodbye after all that is there, and close; the stream is then in a state."""
+        self.leaves_as = state
+        self.outbox.finish(Bye(self.counters(), reason), code)
+
+    def drop_waiting(self) -> None:
+        """Drop what waits because the server stops; a lossless stream's client sends it again."""
+        with self._lock:
+            waiting = list(self._shared.mailbox)
+            self._shared.mailbox.clear()
+        for frame in waiting:
+            self._drop(frame.header.seq, "drained", "")
+
+    def _poke(self) -> None:
+        """Offer a frame that waits to the scheduler, where its result would have a place."""
+        with self._lock:
+            is_ready = bool(self._shared.mailbox) and not self._shared.is_busy
+        if is_ready and self.outbox.has_room:
+            self._offer(self)
+
+    def _drop(self, seq: int, cause: DropCause, detail: str) -> None:
+        self._dropped[cause] += 1
+        self._unreported += 1
+        FRAMES.labels(cause).inc()
+        message = Dropped(((seq, seq),), cause, detail)
+        self._told.append(message)
+        self.say(message)
+
+    def _return_credit(self, count: int) -> None:
+        count = min(count, CREDITS[self.terms.options.mode] - self._credits)
+        if count > 0:
+            self._credits += count
+            self.say(Credit(count))
+
+    # What it looks like ------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Frames that have neither result nor been dropped."""
+        with self._lock:
+            shared = self._shared
+            return len(shared.mailbox) + shared.is_busy + len(shared.drops)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is worked on and nothing waits."""
+        return self.waiting == 0
+
+    def counters(self) -> Counters:
+        """Return how the accepted frames ended."""
+        return Counters(self._frames, self._results, dict(self._dropped), self.waiting)
