@@ -195,6 +195,30 @@ def prompts_of(
     return {index: tuple(prompts) for index, prompts in sorted(found.items())}
 
 
+def frame_prompts(
+    entries: Sequence[PromptEntry], frame_size: tuple[int, int]
+) -> tuple[Prompt, ...]:
+    """Return the prompts of one frame of a stream; their ``frame_index`` is not looked at.
+
+    Whether a correction is of an object that is known is for the source to say.
+
+    Args:
+        entries: what is said of the frame.
+        frame_size: ``(height, width)``, pixels.
+
+    Raises:
+        InputError: a box, point or mask that does not fit the frame, or prompts of one object that
+            contradict each other.
+        LimitError: more than 256 points of one object.
+    """
+    grouped: dict[int, list[PromptEntry]] = defaultdict(list)
+    for entry in entries:
+        grouped[entry.track_id].append(entry)
+    for same_object in grouped.values():
+        _check_together(same_object)
+    return tuple(_prompt(entry, frame_size) for entry in entries)
+
+
 def _prompt(entry: PromptEntry, frame_size: tuple[int, int]) -> Prompt:
     if entry.kind == "bbox_xyxy":
         return Prompt(entry.track_id, bbox_xyxy=_box_in_frame(entry, frame_size))

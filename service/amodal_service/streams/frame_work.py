@@ -16,7 +16,6 @@ from amodal_client.stream_messages import (
     ModelName,
     PlacedMask,
     PromptMessage,
-    PromptObject,
     Remove,
     ResultMeta,
     StreamObject,
@@ -163,6 +162,7 @@ def _prepare(task: Task, segmenter: AmodalSegmenter, started_s: float, began_s: 
     try:
         if prompts and options.masks == "given":
             raise InputError("the stream's masks are given: it takes no prompts")
+        _check_count(memory, prompts, options.max_objects)
         visible, finder = _find(task, memory, segmenter, (prompts, removed), gap)
     except InputError as error:
         if not prompts:
@@ -222,6 +222,18 @@ def _read_orders(
             refused.append((order, str(error)))
     removed += [each.track_id for each in prompts if each.remove and each.track_id is not None]
     return [each for each in prompts if not each.remove], removed, tuple(refused)
+
+
+def _check_count(memory: StreamMemory, prompts: Sequence[Prompt], limit: int) -> None:
+    """Refuse prompts for more objects than a stream may have.
+
+    Raises:
+        LimitError: there are more.
+    """
+    known = memory.state.track_ids if memory.state is not None else ()
+    count = len({*known, *(each.track_id for each in prompts)})
+    if prompts and count > limit:
+        raise LimitError(f"{count} objects with those prompted, limit {limit} (max_objects)")
 
 
 def _find(
@@ -367,13 +379,3 @@ def orders_for(orders: Sequence[Order], seq: int) -> tuple[tuple[Order, ...], tu
         tuple(order for order in orders if order.at <= seq),
         tuple(order for order in orders if order.at > seq),
     )
-
-
-def check_prompt_objects(objects: Sequence[PromptObject], limit: int) -> None:
-    """Refuse more prompts than a stream may have objects.
-
-    Raises:
-        LimitError: there are more.
-    """
-    if len(objects) > limit:
-        raise LimitError(f"{len(objects)} prompts, limit {limit} (max_objects)")

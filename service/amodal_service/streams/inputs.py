@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from amodal_client.stream_messages import BoxPx, GivenObject, MaskRle, PromptObject
 from amodal_model.errors import InputError, LimitError
 from amodal_model.given_prompts import mask_from_polygons
-from amodal_model.masks import BoxedMask, decode_crop_rle, decode_rle
+from amodal_model.masks import BoxedMask, decode_crop_rle, decode_rle, encode_rle
+from amodal_model.prompts import PromptEntry, frame_prompts, prompts_from_json
 from amodal_model.visible_source import Prompt
 
 
@@ -54,18 +56,27 @@ def client_prompts(objects: Sequence[PromptObject], frame_size: tuple[int, int])
     """Return the prompts of a prompt message.
 
     Raises:
-        InputError: a mask that does not fit the frame.
+        InputError: not one thing, something outside the frame, or a contradiction.
+        LimitError: too many points.
     """
-    return [
-        Prompt(
-            each.track_id,
-            bbox_xyxy=None if each.box is None else _corners(each.box),
-            points=tuple((x, y, bool(label)) for x, y, label in each.points),
-            mask=None if each.rle is None else _mask(each.rle, each.bbox, frame_size),
-            remove=each.remove,
-        )
-        for each in objects
-    ]
+    return list(frame_prompts([_entry(each, frame_size) for each in objects], frame_size))
+
+
+def _entry(each: PromptObject, frame_size: tuple[int, int]) -> PromptEntry:
+    """Return a prompt as an entry of a prompt file, whose checks it then goes through."""
+    said: dict[str, Any] = {"track_id": each.track_id, "frame_index": 0}
+    if each.box is not None:
+        said["bbox_xyxy"] = list(_corners(each.box))
+    if each.points:
+        said["points"] = [list(point) for point in each.points]
+    if each.rle is not None:
+        said["rle"] = dict(encode_rle(_mask(each.rle, each.bbox, frame_size)))
+    if each.remove:
+        said["remove"] = True
+    try:
+        return prompts_from_json({"objects": [said]})[0]
+    except InputError as error:
+        raise type(error)(f"track {each.track_id}: {error}") from None
 
 
 def _mask(rle: MaskRle | None, bbox: BoxPx | None, frame_size: tuple[int, int]) -> BoxedMask:
