@@ -36,6 +36,7 @@ from amodal_service.streams.memory import (
     gap_and_clock,
     with_keyframe,
 )
+from amodal_service.streams.metrics import FRAME_AGE_SECONDS
 from amodal_service.streams.options import StreamOptions
 
 _DIGITS = 4
@@ -319,6 +320,7 @@ def _finish(
         round(begun.frame_gap, _DIGITS),
         ModelName(info.model_name, info.model_version),
     )
+    FRAME_AGE_SECONDS.observe(time.monotonic() - task.frame.arrived_s)
     height, width = memory.frame_size or (0, 0)
     packet = pack(Header(Op.RESULT, header.seq, capture_ns, 0, width, height), encode_meta(meta))
     number = memory.frames + 1

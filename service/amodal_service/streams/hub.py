@@ -322,6 +322,14 @@ class StreamHub:
         generation = session.attach(row.last_result)
         if kind != "new":
             metrics.RESUMES.labels(kind).inc()
+        _log.info(
+            "stream_connected",
+            stream_id=row.id,
+            owner=row.owner,
+            session=kind,
+            epoch=row.epoch,
+            seq=received,
+        )
         return Connected(session, kind, token, generation, received)
 
     async def _make(self, row: StreamRow) -> tuple[Session, SessionKind]:
@@ -378,6 +386,15 @@ class StreamHub:
             return
         session.detach()
         state: StreamState = session.leaves_as or "hot"
+        counters = session.counters()
+        _log.info(
+            "stream_left",
+            stream_id=session.terms.stream_id,
+            state=state,
+            frames=counters.frames,
+            results=counters.results,
+            dropped=counters.dropped,
+        )
         if state != "hot":
             self._release(session)
         change = Change(session.terms.stream_id, session.epoch, state)
@@ -428,7 +445,9 @@ class StreamHub:
         idle = [
             each
             for each in sessions
-            if each.detached_s is None and now_s - each.spoken_s > settings.idle_s
+            if each.detached_s is None
+            and each.leaves_as is None
+            and now_s - each.spoken_s > settings.idle_s
         ]
         due = [
             each

@@ -74,7 +74,8 @@ def _entry(each: PromptObject, frame_size: tuple[int, int]) -> PromptEntry:
     if each.remove:
         said["remove"] = True
     try:
-        return prompts_from_json({"objects": [said]})[0]
+        (entry,) = prompts_from_json({"objects": [said]})
+        return entry._replace(name=f"track {each.track_id}")
     except InputError as error:
         raise type(error)(f"track {each.track_id}: {error}") from None
 
