@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from amodal_client.stream_messages import Bye, CloseCode, ServerMessage, encode_message
@@ -43,10 +44,12 @@ class Outbox:
 
     Args:
         limit: results that are kept.
+        on_room: called when a result was sent that made room for another.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, on_room: Callable[[], None] = lambda: None) -> None:
         self._limit = limit
+        self._on_room = on_room
         self._control: deque[str] = deque()
         self._results: deque[_Kept] = deque()
         self._sent = 0
@@ -156,6 +159,8 @@ class Outbox:
         if self._sent < len(self._results):
             kept = self._results[self._sent]
             self._sent += 1
+            if not self._has_acked and len(self._results) >= self._limit:
+                self._on_room()
             return _replay(kept.packet) if kept.seq <= self._replayed_to else kept.packet
         if self._last is None:
             return None

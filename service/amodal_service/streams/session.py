@@ -98,7 +98,7 @@ class Session:
         self.terms = terms
         self.memory = memory
         self.epoch = epoch
-        self.outbox = Outbox(terms.limits.unacked_results)
+        self.outbox = Outbox(terms.limits.unacked_results, self._poke)
         self.last_seq = memory.clock.seq
         self.stored_seq = memory.clock.seq
         self.stored_s = time.monotonic()
