@@ -11,10 +11,15 @@ from typing import Any, TypedDict
 
 import numpy as np
 from jaxtyping import Bool
-from pycocotools import mask as coco_mask
 
 from amodal_model.errors import InputError
 from amodal_model.frame_size import MAX_SIDE
+from amodal_model.run_lengths import (
+    box_from_runs,
+    counts_from_runs,
+    runs_from_box,
+    runs_from_counts,
+)
 
 Box = tuple[int, int, int, int]
 
@@ -149,30 +154,92 @@ def mask_iou(a: BoxedMask, b: BoxedMask) -> float:
 
 def encode_rle(mask: BoxedMask) -> Rle:
     """Return the COCO RLE of the mask over the whole frame."""
-    height, width = mask.frame_size
-    fortran = np.zeros((height, width), np.uint8, order="F")
-    x0, y0, x1, y1 = mask.bbox_xyxy
-    fortran[y0:y1, x0:x1] = mask.pixels
-    encoded = coco_mask.encode(fortran)
-    return {"size": [height, width], "counts": encoded["counts"].decode("ascii")}
+    runs = runs_from_box(mask.pixels, mask.bbox_xyxy[:2], mask.frame_size)
+    return {"size": list(mask.frame_size), "counts": counts_from_runs(runs)}
 
 
 def decode_rle(rle: Rle) -> BoxedMask:
-    """Return the mask of a compressed COCO RLE.
+    """Return the mask of a compressed COCO RLE, on its tight box.
 
     Raises:
         InputError: the runs do not fill the stated size, or are not runs at all.
     """
     height, width = _rle_size(rle)
+    runs = runs_from_counts(_rle_counts(rle), height * width)
+    return BoxedMask(*box_from_runs(runs, height), (height, width))
+
+
+def encode_crop_rle(mask: BoxedMask) -> tuple[Box, Rle]:
+    """Return the mask's tight box and the COCO RLE of the part of the frame inside it.
+
+    Returns:
+        ``bbox_xywh`` in frame pixels and the RLE, whose size is the box's; for an empty mask
+        zeros and an RLE of size ``[0, 0]`` without counts.
+    """
+    if mask.pixels.size and not _is_tight(mask.pixels):
+        mask = tighten(mask)
+    x0, y0, x1, y1 = mask.bbox_xyxy
+    height, width = y1 - y0, x1 - x0
+    if not mask.pixels.size:
+        return (0, 0, 0, 0), {"size": [0, 0], "counts": ""}
+    counts = counts_from_runs(runs_from_box(mask.pixels, (0, 0), (height, width)))
+    return (x0, y0, width, height), {"size": [height, width], "counts": counts}
+
+
+def decode_crop_rle(bbox_xywh: Any, rle: Any, frame_size: tuple[int, int]) -> BoxedMask:
+    """Return the mask, on its tight box, of a box of a frame and the RLE inside it.
+
+    Args:
+        bbox_xywh: as `encode_crop_rle` gives it; a looser box is taken too.
+        rle: of the box.
+        frame_size: ``(height, width)`` of the frame, pixels.
+
+    Raises:
+        InputError: a box that is not inside the frame, an RLE of another size than the box's, or
+            runs that do not fill it.
+    """
+    x, y, width, height = _inner_box(bbox_xywh, frame_size)
+    size = rle.get("size") if isinstance(rle, dict) else None
+    if size != [height, width] or not all(type(side) is int for side in size):
+        raise InputError(f"RLE size is {size!r}, its box is [height, width] {[height, width]}")
+    counts = _rle_counts(rle)
+    if width == 0 or height == 0:
+        if counts:
+            raise InputError(f"RLE of an empty box has counts {counts[:24]!r}")
+        return empty_mask(frame_size)
+    (x0, y0, x1, y1), pixels = box_from_runs(runs_from_counts(counts, height * width), height)
+    if x1 == x0:
+        return empty_mask(frame_size)
+    return BoxedMask((x0 + x, y0 + y, x1 + x, y1 + y), pixels, frame_size)
+
+
+def _is_tight(pixels: Bool[np.ndarray, "h w"]) -> bool:
+    edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+    return all(edge.any() for edge in edges)
+
+
+def _inner_box(box: Any, frame_size: tuple[int, int]) -> Box:
+    """Check a box of a client: four whole numbers that stay inside the frame."""
+    frame_height, frame_width = frame_size
+    if (
+        not isinstance(box, (list, tuple))
+        or len(box) != 4
+        or not all(type(value) is int and 0 <= value <= MAX_SIDE for value in box)
+        or box[0] + box[2] > frame_width
+        or box[1] + box[3] > frame_height
+    ):
+        raise InputError(
+            f"mask box must be [x, y, width, height] inside the frame "
+            f"{frame_width}x{frame_height}, got {str(box)[:60]}"
+        )
+    return box[0], box[1], box[2], box[3]
+
+
+def _rle_counts(rle: Any) -> str:
     counts: Any = rle.get("counts")
     if not isinstance(counts, str) or not counts.isascii():
         raise InputError(f"RLE counts must be an ASCII string, got {type(counts).__name__}")
-    _check_runs(counts, height * width)
-    encoded = {"size": [height, width], "counts": counts.encode("ascii")}
-    try:
-        return box_mask(coco_mask.decode(encoded).astype(bool))
-    except (ValueError, TypeError, SystemError) as error:
-        raise InputError(f"RLE cannot be decoded: {error}") from None
+    return counts
 
 
 def _rle_size(rle: Any) -> tuple[int, int]:
@@ -184,61 +251,3 @@ def _rle_size(rle: Any) -> tuple[int, int]:
     ):
         raise InputError(f"RLE size must be [height, width], each 1 to {MAX_SIDE}, got {size!r}")
     return size[0], size[1]
-
-
-def _check_runs(counts: str, pixels: int) -> None:
-    """Refuse runs that do not add up to the frame: the C decoder would read past its buffer."""
-    codes = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
-    if codes.size == 0 or codes.min() < 0 or codes.max() > 63 or codes[-1] & 0x20:
-        raise InputError(f"RLE counts are not COCO runs: {counts[:24]!r}")
-    ends = np.flatnonzero((codes & 0x20) == 0)
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    lengths = ends - starts + 1
-    if lengths.max() > 7:
-        raise InputError(f"RLE counts hold a run of {lengths.max()} digits, limit 7")
-    shift = np.arange(codes.size) - np.repeat(starts, lengths)
-    values = np.add.reduceat((codes & 0x1F) << (5 * shift), starts)
-    values -= np.where(codes[ends] & 0x10, 1 << (5 * lengths), 0)
-    total, runs = 0, [0, 0]
-    for index, value in enumerate(values.tolist()):
-        run = value + (runs[-2] if index > 2 else 0)
-        runs.append(run)
-        total += run
-        if run < 0 or total > pixels:
-            break
-    if runs[-1] < 0 or total != pixels:
-        raise InputError(f"RLE runs add up to {total} pixels, the frame has {pixels}")
-
-
-def encode_crop_rle(mask: BoxedMask) -> tuple[Box, Rle]:
-    """Return the mask's box as ``x, y, width, height``, and the COCO RLE of the box alone."""
-    x0, y0, x1, y1 = mask.bbox_xyxy
-    box = BoxedMask((0, 0, x1 - x0, y1 - y0), mask.pixels, (y1 - y0, x1 - x0))
-    return (x0, y0, x1 - x0, y1 - y0), encode_rle(box)
-
-
-def decode_crop_rle(bbox_xywh: Box, rle: Rle, frame_size: tuple[int, int]) -> BoxedMask:
-    """Return the mask of a box's COCO RLE.
-
-    Args:
-        bbox_xywh: the box ``x, y, width, height``, inside the frame.
-        rle: of the box alone.
-        frame_size: ``(height, width)`` of the frame, pixels.
-
-    Raises:
-        InputError: the box is not inside the frame, or the RLE is not of its size.
-    """
-    x, y, width, height = bbox_xywh
-    if not (0 <= x <= x + width <= frame_size[1] and 0 <= y <= y + height <= frame_size[0]):
-        raise InputError(
-            f"box {list(bbox_xywh)} is not inside the frame {frame_size[1]}x{frame_size[0]}"
-        )
-    crop = decode_rle(rle)
-    if crop.frame_size != (height, width):
-        raise InputError(
-            f"RLE is of {crop.frame_size[1]}x{crop.frame_size[0]} pixels, its box {width}x{height}"
-        )
-    x0, y0, x1, y1 = crop.bbox_xyxy
-    if x1 == x0:
-        return empty_mask(frame_size)
-    return BoxedMask((x0 + x, y0 + y, x1 + x, y1 + y), crop.pixels, frame_size)
