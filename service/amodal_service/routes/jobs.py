@@ -53,14 +53,15 @@ async def create_job(
     caller: Writer,
     idempotency_key: IdempotencyKey = None,
 ) -> Job:
-    """Make a job of a clip and its visible masks.
+    """Make a job of a clip, and of its visible masks or of what they are found from.
 
-    The files come with the request (multipart parts ``video``, ``visible`` and, with options,
-    ``request``), or JSON says where they are. Answered as soon as the files are stored.
+    The files come with the request (multipart parts ``video``, ``visible`` or ``prompts``, and,
+    with options, ``request``), or JSON says where they are. ``masks`` among the options says which
+    file there is. Answered as soon as the files are stored.
     """
     kind, limits = media_type(request), services.settings.limits
     if kind == MULTIPART:
-        room = limits.upload_bytes + limits.visible_bytes + limits.json_bytes
+        room = limits.upload_bytes + limits.visible_bytes + limits.prompt_bytes + limits.json_bytes
         _check_length(request, room)
         made = await make_job_of_files(request, services, caller, idempotency_key)
     elif kind == JSON:
