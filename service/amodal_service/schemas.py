@@ -477,8 +477,8 @@ class UploadState(Wire):
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the documentation of a route's errors.
 
-    Who is asked for a key (401) is counted (429).
+    Who is asked for a key (401) is counted (429), and so is what they send, to any route (413).
     """
-    told = sorted({*statuses, *([429] if 401 in statuses else [])})
+    told = sorted({*statuses, *([413, 429] if 401 in statuses else [])})
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": "A problem.", "content": content} for status in told}

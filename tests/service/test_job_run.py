@@ -93,8 +93,9 @@ def test_a_source_goes_on_with_what_it_remembers(place: Workplace, clip: SmallCl
         first.finish_chunk(0)
     job = _claim(place, job_id)
     assert job.checkpoint_key is not None
-    _, arrays = read_checkpoint(io.BytesIO(place.storage.get(job.checkpoint_key)))
-    assert [name for name in arrays if name.startswith("finder/")]
+    checkpoint = read_checkpoint(io.BytesIO(place.storage.get(job.checkpoint_key)))
+    assert checkpoint is not None
+    assert [name for name in checkpoint[1] if name.startswith("finder/")]
     with JobRun(place, job, StopSignal()) as second:
         second.finish_chunk(1)
     with place.database.read() as connection:
