@@ -23,6 +23,7 @@ from amodal_service.request_bodies import (
 )
 from amodal_service.schemas import Job, JobFiles, JobId, JobList, JobRequest, problem_responses
 from amodal_service.services import Services, ServicesDep
+from amodal_service.tracing import bind_to_span
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -70,6 +71,7 @@ async def create_job(
         made = await run_sync(make_job_of_sources, services, caller, wanted, idempotency_key)
     else:
         raise HTTPException(415, f"content type {kind!r}: {MULTIPART} or {JSON}")
+    bind_to_span(job_id=made.job.id)
     response.status_code = 201 if made.is_new else 200
     response.headers["Location"] = f"/v1/jobs/{made.job.id}"
     return await run_sync(describe_job, services.database, made.job)
