@@ -2,11 +2,11 @@
 # once, and again only when pyproject.toml or constraints.txt change.
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= cpu,train,dev
+EXTRAS ?= cpu,otel,train,dev
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup demo test check bench faults service-cost api-check results results-train clean
+.PHONY: help setup demo test check bench faults service-cost api-check container-proof results results-train clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -49,6 +49,9 @@ SEED ?= 1
 
 api-check: $(VENV)/.develop $(VENV)/api/bin/schemathesis  ## schemathesis on a real server: all phases, all checks
 	$(BIN)/python tests/faults/api_check.py --schemathesis $(abspath $(VENV))/api/bin/schemathesis --seed $(SEED)
+
+container-proof: $(VENV)/.develop  ## the Dockerfile's steps and the compose file's services, without a container engine
+	$(BIN)/python docker/prove.py
 
 # DATASETS: benchmark folders; LABELED, SHAPES: what the runs are trained on (docs/results.md).
 DATASETS ?=

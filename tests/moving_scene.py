@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
+from small_clips import SmallClip
+
+from amodal_model.video_writer import VideoWriter
 
 SIZE = (120, 160)
 BLOCKS = {  # x, y, width, height, speed x, speed y, light
@@ -46,6 +50,21 @@ def frame(index: int, camera_x: float = 0.0, blocks: tuple[int, ...] = (1, 2)) -
         if x1 > x0 and y1 > y0:
             image[y0:y1, x0:x1] = cloth[y0 - y : y1 - y, x0 - x : x1 - x]
     return image
+
+
+def write_scene_clip(path: Path, frames: int) -> SmallClip:
+    """Write the scene as a video, with a box of each block in the first frame."""
+    with VideoWriter(path, fps=25.0) as writer:
+        for index in range(frames):
+            writer.write(frame(index), index / 25)
+    objects = []
+    for block in BLOCKS:
+        rows, columns = np.nonzero(block_mask(block, 0))
+        box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        objects.append({"track_id": block, "frame_index": 0, "bbox_xyxy": [int(n) for n in box]})
+    prompts = path.with_suffix(".prompts.json")
+    prompts.write_text(json.dumps({"objects": objects}))
+    return SmallClip(path, path.with_suffix(".json"), prompts)
 
 
 def write_clip(folder: Path, frames: int = 30) -> Path:

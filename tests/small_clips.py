@@ -10,15 +10,24 @@ import av
 import numpy as np
 
 from amodal_model.masks import Rle, box_mask, encode_rle
+from amodal_service.annotation import AnnotateOptions
 
 FPS = 25
 
 
 class SmallClip(NamedTuple):
-    """A clip and the file of its visible masks."""
+    """A clip, the file of its visible masks, and one of prompts: a box of each object."""
 
     video: Path
     visible: Path
+    prompts: Path
+
+    def options(self, output: Path, masks: str, **how: Any) -> AnnotateOptions:
+        """Return what `annotate` does with it, its masks given, prompted or found by motion."""
+        visible = self.visible if masks == "given" else None
+        prompts = self.prompts if masks == "prompted" else None
+        kind = None if masks == "given" else masks
+        return AnnotateOptions(self.video, output, visible, prompts, kind, **how)
 
 
 def write_small_clip(
@@ -45,7 +54,9 @@ def write_small_clip(
         container.mux(stream.encode(None))
     visible = folder / f"{name}.visible.json"
     visible.write_text(json.dumps(_mask_file(name, size, masks)))
-    return SmallClip(folder / name, visible)
+    prompts = folder / f"{name}.prompts.json"
+    prompts.write_text(json.dumps(_prompt_file(masks)))
+    return SmallClip(folder / name, visible, prompts)
 
 
 def _masks(
@@ -79,6 +90,24 @@ def _mask_file(name: str, size: tuple[int, int], masks: list[list[np.ndarray]]) 
             for at in range(len(masks[0]))
         ],
     }
+
+
+def _prompt_file(masks: list[list[np.ndarray]]) -> dict[str, Any]:
+    """Return a box of each object, in the first frame in which much of it shows."""
+    objects = []
+    for at, most in enumerate(
+        max(int(pair[at].sum()) for pair in masks) for at in range(len(masks[0]))
+    ):
+        index = next(i for i, pair in enumerate(masks) if pair[at].sum() * 2 > most)
+        rows, columns = np.nonzero(masks[index][at])
+        box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        entry = {
+            "track_id": 10 * (at + 1),
+            "frame_index": index,
+            "bbox_xyxy": [int(n) for n in box],
+        }
+        objects.append(entry)
+    return {"objects": objects}
 
 
 def _rle(mask: np.ndarray) -> Rle | None:

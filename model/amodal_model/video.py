@@ -9,12 +9,11 @@ the formats that may be read.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import av
 import cv2
@@ -39,6 +38,13 @@ _FORMATS = (
     "h264,hevc,av1,obu,ivf,mjpeg,yuv4mpegpipe,mxf,nut,dv,rm,wtv"
 )
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+FrameCheck: TypeAlias = Callable[[int], None]
+"""Is told how many frames have been counted; raises where the counting is to end."""
+
+
+def no_check(count: int) -> None:
+    """Let every count pass."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +77,14 @@ class Clip(Protocol):
 
         Raises:
             DatasetError: damaged, truncated, or a frame of another size; names the last good frame.
+            LimitError: more frames or seconds than allowed.
+        """
+
+    def count(self, check: FrameCheck = no_check) -> int:
+        """Return the number of frames; a video is decoded for it, without making pictures.
+
+        Raises:
+            DatasetError: damaged or truncated; names the last good frame.
             LimitError: more frames or seconds than allowed.
         """
 
@@ -137,21 +151,6 @@ def reopen_clip(
     return _VideoFile(path, frame_size, fps, limits)
 
 
-def count_frames(clip: Clip) -> int:
-    """Return how many frames a clip has; a video is decoded for it, without making pictures.
-
-    Raises:
-        DatasetError: damaged or truncated; names the last good frame.
-        LimitError: more frames than ``MAX_FRAMES``.
-    """
-    if clip.path.is_dir():
-        return len(image_files(clip.path))
-    count = sum(1 for _ in islice(_decode(clip.path, ClipLimits()), MAX_FRAMES + 1))
-    if count > MAX_FRAMES:
-        raise LimitError(f"{clip.path}: more than {MAX_FRAMES} frames (MAX_FRAMES)")
-    return count
-
-
 def image_files(folder: Path) -> list[Path]:
     """Return the images of a folder, ``2.png`` before ``10.png``."""
     found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
@@ -211,6 +210,12 @@ class _FrameFolder:
             _check_shape(self.files[index], index, image.shape, self.frame_size)
             yield Frame(index, index / self.fps, image)
 
+    def count(self, check: FrameCheck = no_check) -> int:
+        count = len(self.files)
+        _check_length(self.path, count - 1, (count - 1) / self.fps, self.limits)
+        check(count)
+        return count
+
 
 def _read_image(path: Path, limits: ClipLimits) -> UInt8[np.ndarray, "H W 3"]:
     """Return an image file as uint8 RGB: grey spread, alpha dropped, 16 bits cut to 8."""
@@ -237,16 +242,27 @@ class _VideoFile:
 
     def frames(self, first: int = 0) -> Iterator[Frame]:
         convert = VideoReformatter()
-        start_s, time_s, step_s = 0.0, -np.inf, 1.0 / self.fps
-        for index, decoded in enumerate(_decode(self.path, self.limits)):
-            time_s = _next_time(time_s, decoded.time, step_s)
-            start_s = time_s if index == 0 else start_s
-            _check_length(self.path, index, time_s - start_s, self.limits)
+        for index, (time_s, decoded) in enumerate(self._timed()):
             if index < first:
                 continue
             image = _rgb(decoded, convert)
             _check_shape(self.path, index, image.shape, self.frame_size)
             yield Frame(index, time_s, image)
+
+    def count(self, check: FrameCheck = no_check) -> int:
+        count = 0
+        for count, _ in enumerate(self._timed(), start=1):
+            check(count)
+        return count
+
+    def _timed(self) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Yield the decoded frames, each with its time, as far as the limits allow."""
+        start_s, time_s, step_s = 0.0, -np.inf, 1.0 / self.fps
+        for index, decoded in enumerate(_decode(self.path, self.limits)):
+            time_s = _next_time(time_s, decoded.time, step_s)
+            start_s = time_s if index == 0 else start_s
+            _check_length(self.path, index, time_s - start_s, self.limits)
+            yield time_s, decoded
 
 
 def _open_file(path: Path, limits: ClipLimits) -> Clip:

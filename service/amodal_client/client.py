@@ -24,6 +24,7 @@ from amodal_client.values import (
     Event,
     FrameResult,
     Job,
+    Masks,
     Mode,
     Model,
     SegmentedClip,
@@ -90,25 +91,40 @@ class Client:
         self._flows = Flows(Exchange(transport, retry_s))
 
     def segment(
-        self, clip: Path | str, visible: Path | str, mode: Mode = "causal"
-    ) -> SegmentedClip:
-        """Return a short clip's whole silhouettes, answered at once; long ones are for jobs."""
-        return run_blocking(self._flows.segment(clip, visible, mode))
-
-    def submit(
         self,
-        clip: Source,
-        visible: Source,
+        clip: Path | str,
+        visible: Path | str | None = None,
         mode: Mode = "causal",
         *,
+        prompts: Path | str | None = None,
+        masks: Masks | None = None,
+    ) -> SegmentedClip:
+        """Return a short clip's whole silhouettes, answered at once; long ones are for jobs."""
+        return run_blocking(self._flows.segment(clip, visible, mode, prompts=prompts, masks=masks))
+
+    def submit(  # noqa: PLR0913  (its options have names)
+        self,
+        clip: Source,
+        visible: Source | None = None,
+        mode: Mode = "causal",
+        *,
+        prompts: Source | None = None,
+        masks: Masks | None = None,
         outputs: Sequence[str] = (),
         priority: int = 5,
         on_upload: UploadProgress | None = None,
     ) -> Job:
-        """Upload a clip and its visible masks and return the job made of them."""
+        """Upload a clip with its visible masks, or prompts, and return the job made of them."""
         return run_blocking(
             self._flows.submit(
-                clip, visible, mode, outputs=outputs, priority=priority, on_upload=on_upload
+                clip,
+                visible,
+                mode,
+                prompts=prompts,
+                masks=masks,
+                outputs=outputs,
+                priority=priority,
+                on_upload=on_upload,
             )
         )
 

@@ -28,6 +28,7 @@ from amodal_client.values import (
     FrameResult,
     Job,
     JobPage,
+    Masks,
     Mode,
     Model,
     ModelPage,
@@ -52,7 +53,13 @@ class Flows:
         self._exchange = exchange
 
     async def segment(
-        self, clip: Path | str, visible: Path | str, mode: Mode = "causal"
+        self,
+        clip: Path | str,
+        visible: Path | str | None = None,
+        mode: Mode = "causal",
+        *,
+        prompts: Path | str | None = None,
+        masks: Masks | None = None,
     ) -> SegmentedClip:
         """Return a short clip's whole silhouettes, answered at once; long ones are for jobs.
 
@@ -60,40 +67,47 @@ class Flows:
             clip: the video file.
             visible: the file of its visible masks, YouTube-VIS.
             mode: past only, or both directions.
+            prompts: in place of ``visible``, a file that says where its objects are.
+            masks: ``motion`` where there is neither; else what the files say.
         """
         read = self._exchange.transport.call
-        files = {
-            "request": (None, msgspec.json.encode({"mode": mode}), "application/json"),
-            "video": (Path(clip).name, await read(_read_small, Path(clip))),
-            "visible": (Path(visible).name, await read(_read_small, Path(visible))),
+        options = {"mode": mode, "masks": _choice(visible, prompts, masks)}
+        files: dict[str, tuple[str | None, bytes] | tuple[None, bytes, str]] = {
+            "request": (None, msgspec.json.encode(options), "application/json")
         }
+        for part, path in _present(video=clip, visible=visible, prompts=prompts).items():
+            files[part] = (Path(path).name, await read(_read_small, Path(path)))
         content = {"files": files, "timeout": WORK_TIMEOUT_S}
         return await self._exchange.fetch(Call("POST", "/v1/segment", content), SegmentedClip)
 
-    async def submit(
+    async def submit(  # noqa: PLR0913  (its options have names)
         self,
         clip: Source,
-        visible: Source,
+        visible: Source | None = None,
         mode: Mode = "causal",
         *,
+        prompts: Source | None = None,
+        masks: Masks | None = None,
         outputs: Sequence[str] = (),
         priority: int = 5,
         on_upload: UploadProgress | None = None,
     ) -> Job:
-        """Upload a clip and its visible masks and return the job made of them.
+        """Upload a clip with its visible masks, or prompts, and return the job made of them.
 
         Args:
             clip: the video.
             visible: its visible masks, YouTube-VIS.
             mode: past only, or both directions.
+            prompts: in place of ``visible``, a file that says where its objects are.
+            masks: ``motion`` where there is neither; else what the files say.
             outputs: beyond amodal.json and frames.csv, such as ``overlay``.
             priority: 0 to 9, higher runs first among one's own.
             on_upload: told of each piece: file, bytes there, size.
         """
         wanted: dict[str, Any] = {"mode": mode, "outputs": list(outputs), "priority": priority}
-        sources = {"video": clip, "visible": visible}
+        wanted["masks"] = _choice(visible, prompts, masks)
         uploaded = []
-        for part, source in sources.items():
+        for part, source in _present(video=clip, visible=visible, prompts=prompts).items():
             if isinstance(source, str) and source.startswith(("http://", "https://")):
                 wanted[part] = {"url": source}
                 continue
@@ -215,6 +229,33 @@ class Flows:
     async def close(self) -> None:
         """Close the connections."""
         await self._exchange.transport.close()
+
+
+def _choice(visible: Source | None, prompts: Source | None, masks: Masks | None) -> Masks:
+    """Return where the visible masks come from, before a byte is sent.
+
+    Raises:
+        UsageError: what is given does not say it, or says two things.
+    """
+    if visible is not None and prompts is not None:
+        raise UsageError("visible masks come from a file of them or from prompts, not both")
+    by_file: Masks | None = None
+    if visible is not None:
+        by_file = "given"
+    elif prompts is not None:
+        by_file = "prompted"
+    if masks is None or masks == by_file:
+        if by_file is None:
+            raise UsageError("needs a file of visible masks, a file of prompts, or masks 'motion'")
+        return by_file
+    if by_file is None and masks == "motion":
+        return masks
+    has = {None: "neither visible masks nor prompts", "given": "visible masks"}
+    raise UsageError(f"masks is {masks!r}, and there are {has.get(by_file, 'prompts')}")
+
+
+def _present(**sources: Source | None) -> dict[str, Source]:
+    return {part: source for part, source in sources.items() if source is not None}
 
 
 def _read_small(path: Path) -> bytes:

@@ -11,6 +11,8 @@ from jaxtyping import Bool
 from amodal_client.errors import AnswerError
 
 Mode = Literal["causal", "offline"]
+Masks = Literal["given", "prompted", "motion"]
+"""Where visible masks come from: a file, prompts, or where things move."""
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Mask: TypeAlias = Bool[np.ndarray, "H W"]
 
@@ -171,6 +173,7 @@ class Job(msgspec.Struct, frozen=True):
     """A job and how far it is; times in seconds since the epoch.
 
     Attributes:
+        masks: where its visible masks come from.
         frames_total: None until the clip has been opened.
         fps: frames per second of the last chunk.
         eta_s: seconds to its end at this rate.
@@ -183,6 +186,7 @@ class Job(msgspec.Struct, frozen=True):
     mode: Mode
     video_name: str
     frames_done: int
+    masks: Masks = "given"
     frames_total: int | None = None
     fps: float | None = None
     eta_s: float | None = None

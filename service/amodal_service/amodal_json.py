@@ -45,6 +45,14 @@ class Segmented(NamedTuple):
     source: ClipSource
     journal: Journal
 
+    def with_found_tracks(self) -> Segmented:
+        """Return the clip with the objects that its finder found, where it has one."""
+        if self.source.finder is None:
+            return self
+        records = self.journal.records()
+        found = {each["track_id"] for record in records for each in record["objects"]}
+        return self._replace(source=self.source.with_tracks(found))
+
 
 def write_amodal_json(path: Path, masks: MaskFile, clips: list[Segmented], scratch: Path) -> None:
     """Write the result file of a call.

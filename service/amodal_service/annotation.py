@@ -84,17 +84,9 @@ def _annotate(
         for clip in clips:
             segment(clip.source, segmenter, clip.journal, options.mode, advance)
             _warn_of_overlaps(clip, reporter)
-    clips = [_with_found_tracks(clip) for clip in clips]
+    clips = [clip.with_found_tracks() for clip in clips]
     _write_results(work / "finished", sources, clips, options, reporter)
     _publish(work / "finished", options.output)
-
-
-def _with_found_tracks(clip: Segmented) -> Segmented:
-    """Return the clip with the objects that its finder found, where it has one."""
-    if clip.source.finder is None:
-        return clip
-    found = {each["track_id"] for record in clip.journal.records() for each in record["objects"]}
-    return clip._replace(source=clip.source.with_tracks(found))
 
 
 def _discard_unstarted(work: Path) -> None:

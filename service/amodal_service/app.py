@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from amodal_service.body_meter import BodyMeter
 from amodal_service.error_handlers import add_error_handlers
 from amodal_service.openapi import document
-from amodal_service.request_context import RequestContext
+from amodal_service.request_context import PROBES, RequestContext
 from amodal_service.routes import health, job_results, jobs, models, segment, streams, uploads
 from amodal_service.services import Services, open_services
 from amodal_service.settings import Settings
@@ -48,6 +48,13 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
+        telemetry={  # one span a request, of requests that callers make
+            "operation_spans": False,
+            "metrics": False,  # Prometheus has them
+            "logs": False,
+            "auto_configure": False,  # `tracing` does
+            "exclude": lambda scope: scope["path"] in PROBES,
+        },
     )
     add_error_handlers(app)
     app.add_middleware(BodyMeter)

@@ -32,13 +32,16 @@ from typing import Any, NoReturn
 import numpy as np
 
 from amodal_model.errors import AmodalError, DatasetError, LimitError
-from amodal_model.video import ClipLimits, Frame, open_clip, reopen_clip
+from amodal_model.video import Clip, ClipLimits, Frame, open_clip, reopen_clip
 from amodal_service.process_limits import limit_process, refuse_system_calls
 
 MAX_MESSAGE_BYTES = 16384
 FRAME = struct.Struct("<cqd")
+COUNT = struct.Struct("<cq")
 """A frame is in its slot: ``b"F"``, its index, its time in seconds."""
-HEADER, DONE, FAILED, FREED = b"H", b"D", b"E", b"f"
+"""How many frames have been counted: ``b"C"`` on the way, ``b"T"`` for all of them."""
+HEADER, DONE, FAILED, FREED, COUNTED, TOTAL = b"H", b"D", b"E", b"f", b"C", b"T"
+_COUNTED_AT_ONCE = 16
 _NAME_OF: dict[type[Exception], str] = {LimitError: "LimitError", DatasetError: "DatasetError"}
 
 
@@ -56,7 +59,8 @@ class Request:
         cpu_s: processor time, whole seconds.
         first: number of the first frame that is wanted.
         frame_size: ``(height, width)``, where the header is known.
-        slots: frames that fit into the shared memory; 0 asks for the header only.
+        slots: frames that fit into the shared memory; 0 asks for the header, or the count.
+        is_count: whether the number of frames is asked for.
     """
 
     path: str
@@ -69,6 +73,7 @@ class Request:
     first: int = 0
     frame_size: tuple[int, int] = (0, 0)
     slots: int = 0
+    is_count: bool = False
 
 
 def main() -> None:
@@ -170,7 +175,9 @@ def _answer(data: Connection, shared: int | None) -> None:
     limit_process(memory_bytes=request.memory_bytes, cpu_s=request.cpu_s)
     refuse_system_calls()
     try:
-        if shared is None:
+        if request.is_count:
+            _send_count(data, request)
+        elif shared is None:
             data.send_bytes(HEADER + json.dumps(_header(request)).encode())
         else:
             _send_frames(data, request, shared)
@@ -198,10 +205,25 @@ def _limits(request: Request) -> ClipLimits:
     return ClipLimits(request.max_pixels, request.max_frames, request.max_duration_s)
 
 
+def _reopened(request: Request) -> Clip:
+    height, width = request.frame_size
+    return reopen_clip(Path(request.path), (height, width), request.fps, _limits(request))
+
+
+def _send_count(data: Connection, request: Request) -> None:
+    """Count the frames, and say on the way how many there are so far."""
+
+    def tell(count: int) -> None:
+        if count % _COUNTED_AT_ONCE == 0:
+            data.send_bytes(COUNT.pack(COUNTED, count))
+
+    data.send_bytes(COUNT.pack(TOTAL, _reopened(request).count(tell)))
+
+
 def _send_frames(data: Connection, request: Request, shared: int) -> None:
     """Put each frame into the next free slot; wait where there is none."""
     height, width = request.frame_size
-    clip = reopen_clip(Path(request.path), (height, width), request.fps, _limits(request))
+    clip = _reopened(request)
     memory = mmap(shared, request.slots * height * width * 3)
     slots = np.frombuffer(memory, np.uint8).reshape(request.slots, height, width, 3)
     for number, frame in enumerate(_taken(clip.frames(request.first), request, data)):

@@ -39,15 +39,26 @@ from jaxtyping import UInt8
 
 from amodal_model.errors import AmodalError, DatasetError, InputError, LimitError
 from amodal_model.frame_size import MAX_SIDE
-from amodal_model.video import DEFAULT_FPS, MAX_PIXELS, Clip, ClipLimits, Frame
+from amodal_model.video import (
+    DEFAULT_FPS,
+    MAX_PIXELS,
+    Clip,
+    ClipLimits,
+    Frame,
+    FrameCheck,
+    no_check,
+)
 from amodal_model.youtube_vis import MAX_FRAMES
 from amodal_service.decoding_process import (
+    COUNT,
+    COUNTED,
     DONE,
     FAILED,
     FRAME,
     FREED,
     HEADER,
     MAX_MESSAGE_BYTES,
+    TOTAL,
     Request,
 )
 
@@ -288,6 +299,20 @@ class _SandboxedClip:
             pictures = memory.reshape(slots, *self.frame_size, 3)
             with self.sandbox.decoder(request, self.limits, self.name, descriptor) as decoder:
                 yield from self._received(decoder, pictures, first)
+
+    def count(self, check: FrameCheck = no_check) -> int:
+        request = replace(self.request, fps=self.fps, frame_size=self.frame_size, is_count=True)
+        counted = 0
+        with self.sandbox.decoder(request, self.limits, self.name) as decoder:
+            while True:
+                message = decoder.expect(COUNTED, TOTAL)
+                kind, now = COUNT.unpack(message) if len(message) == COUNT.size else (b"", -1)
+                if not counted <= now <= MAX_FRAMES:
+                    raise InputError(f"{self.name}: its decoder answers nonsense; not read further")
+                check(now)
+                if kind == TOTAL:
+                    return int(now)
+                counted = now
 
     def _received(self, decoder: _Decoder, pictures: np.ndarray, first: int) -> Iterator[Frame]:
         number, time_s = 0, -math.inf

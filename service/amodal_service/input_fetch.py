@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from amodal_service.address_guard import AddressGuard
-from amodal_service.job_files import video_key, visible_key
+from amodal_service.job_files import prompts_key, video_key, visible_key
 from amodal_service.jobs import Job
 from amodal_service.url_fetch import FetchLimits, fetch_url
 from amodal_service.workplace import Workplace
@@ -30,6 +30,7 @@ def fetch_inputs(place: Workplace, job: Job, scratch: Path, check: Callable[[], 
     for name, key, limit in (
         ("video", video_key(job.id), min(policies.fetch_bytes, limits.upload_bytes)),
         ("visible", visible_key(job.id), limits.visible_bytes),
+        ("prompts", prompts_key(job.id), limits.prompt_bytes),
     ):
         url = (job.request.get(name) or {}).get("url")
         if url is None or place.storage.exists(key):

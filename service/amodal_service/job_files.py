@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from amodal_model.errors import AmodalError
 from amodal_service.jobs import Job
+from amodal_service.mask_choice import MaskChoice, mask_file
 from amodal_service.storage import Storage
 
 DEFAULT_NAME = "clip.mp4"
@@ -17,10 +18,11 @@ MAX_NAME = 128
 
 
 class InputFiles(NamedTuple):
-    """The local files of a job: the clip under its own name, and its visible masks."""
+    """The local files of a job: the clip under its own name, and one or none of the other two."""
 
     video: Path
-    visible: Path
+    visible: Path | None
+    prompts: Path | None
 
 
 def video_key(job_id: str) -> str:
@@ -44,13 +46,24 @@ def clean_name(given: str | None) -> str:
     return name if name.strip(".") else DEFAULT_NAME
 
 
+def prompts_key(job_id: str) -> str:
+    """Return where a job's prompts are stored."""
+    return f"jobs/{job_id}/input/prompts.json"
+
+
+def masks_of(job: Job) -> MaskChoice:
+    """Return where a job's visible masks come from."""
+    masks: MaskChoice = job.request.get("masks", "given")
+    return masks
+
+
 @contextmanager
 def stage_inputs(storage: Storage, job: Job, scratch: Path) -> Iterator[InputFiles]:
-    """Yield local files with a job's clip and masks.
+    """Yield local files with a job's clip, and with its masks or prompts where it has such.
 
     Args:
         storage: where they are stored.
-        job: its request names the clip.
+        job: its request names the clip, and where its masks come from.
         scratch: a folder to link them in.
 
     Raises:
@@ -60,12 +73,15 @@ def stage_inputs(storage: Storage, job: Job, scratch: Path) -> Iterator[InputFil
         name = clean_name(job.request.get("video_name"))
         suffix = Path(name).suffix
         stored = stack.enter_context(storage.local_file(video_key(job.id), suffix=suffix))
-        visible = stack.enter_context(storage.local_file(visible_key(job.id)))
         folder = scratch / "input"
         folder.mkdir()
-        (folder / name).symlink_to(stored)
-        (scratch / "visible.json").symlink_to(visible)  # so that no message names the storage
-        yield InputFiles(folder / name, scratch / "visible.json")
+        (folder / name).symlink_to(stored)  # so that no message names the storage
+        linked: dict[str, Path] = {}
+        for part, key in (("visible", visible_key(job.id)), ("prompts", prompts_key(job.id))):
+            if part == mask_file(masks_of(job)):
+                linked[part] = scratch / f"{part}.json"
+                linked[part].symlink_to(stack.enter_context(storage.local_file(key)))
+        yield InputFiles(folder / name, linked.get("visible"), linked.get("prompts"))
 
 
 @contextmanager

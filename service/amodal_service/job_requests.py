@@ -17,14 +17,16 @@ from sqlalchemy.exc import IntegrityError
 from amodal_model.errors import ConflictError, InputError
 from amodal_service import job_transitions, jobs
 from amodal_service.access import Caller
-from amodal_service.job_files import clean_name, video_key, visible_key
+from amodal_service.job_files import clean_name, prompts_key, video_key, visible_key
 from amodal_service.job_sources import name_of, take_source
 from amodal_service.jobs import Job, NewJob, new_job_id
+from amodal_service.mask_choice import check_mask_files
 from amodal_service.multipart import Counted, Part, read_parts, read_small
 from amodal_service.policies import Allowance
 from amodal_service.rate_limits import check_jobs
+from amodal_service.records import compact_json
 from amodal_service.request_bodies import JSON, decode_body, validate
-from amodal_service.schemas import JobOptions, JobRequest
+from amodal_service.schemas import FileSource, JobOptions, JobRequest, Prompts
 from amodal_service.services import Services
 
 
@@ -67,6 +69,11 @@ async def _store_parts(
     request: Request, services: Services, job_id: str
 ) -> tuple[JobOptions, str | None, dict[str, str]]:
     limits = services.settings.limits
+    files = {
+        "video": (video_key(job_id), limits.upload_bytes, "AMODAL_LIMIT_UPLOAD_BYTES"),
+        "visible": (visible_key(job_id), limits.visible_bytes, "AMODAL_LIMIT_VISIBLE_BYTES"),
+        "prompts": (prompts_key(job_id), limits.prompt_bytes, "AMODAL_LIMIT_PROMPT_BYTES"),
+    }
     options, name = JobOptions(), None
     digests: dict[str, str] = {}
     async for part in read_parts(request):
@@ -76,24 +83,21 @@ async def _store_parts(
             content = await read_small(part, limits.json_bytes)
             options = validate(JobOptions, decode_body(content, JSON), "request")
             digests["request"] = ""
-        elif part.name == "video":
-            name = part.filename
-            limit = (limits.upload_bytes, "AMODAL_LIMIT_UPLOAD_BYTES")
-            digests["video"] = await _store(services, video_key(job_id), part, limit)
-        elif part.name == "visible":
-            limit = (limits.visible_bytes, "AMODAL_LIMIT_VISIBLE_BYTES")
-            digests["visible"] = await _store(services, visible_key(job_id), part, limit)
+        elif part.name in files:
+            name = part.filename if part.name == "video" else name
+            digests[part.name] = await _store(services, part, *files[part.name])
         else:
-            raise InputError(f"unknown part {part.name!r}: request, video or visible")
-    if not {"video", "visible"} <= digests.keys():
-        raise InputError("the parts 'video' and 'visible' are both needed")
+            raise InputError(f"unknown part {part.name!r}: request, {', '.join(files)}")
+    if "video" not in digests:
+        raise InputError("the part 'video' is needed")
+    check_mask_files(options.masks, digests)
     digests.pop("request", None)
     return options, name, digests
 
 
-async def _store(services: Services, key: str, part: Part, limit: tuple[int, str]) -> str:
+async def _store(services: Services, part: Part, key: str, limit_bytes: int, limit: str) -> str:
     """Stream a part into storage and return its digest."""
-    counted = Counted(part.data, limit[0], f"part {part.name!r} ({limit[1]})")
+    counted = Counted(part.data, limit_bytes, f"part {part.name!r} ({limit})")
     await services.storage.put_stream(key, aiter(counted))
     return counted.sha256
 
@@ -111,13 +115,17 @@ def make_job_of_sources(
     name = wanted.video_name or name_of(services, caller, wanted.video)
     content["video_name"] = clean_name(name)
     digest = _digest(content)
+    if isinstance(wanted.prompts, Prompts):
+        del content["prompts"]  # they are a file of the job, as others are
     new = NewJob(new_job_id(), caller.owner, content, digest, wanted.priority, idempotency_key)
     known = _find_known(services, new)
     if known is not None:
         return known
     try:
         take_source(services, caller, wanted.video, video_key(new.id))
-        take_source(services, caller, wanted.visible, visible_key(new.id))
+        if wanted.visible is not None:
+            take_source(services, caller, wanted.visible, visible_key(new.id))
+        _take_prompts(services, caller, wanted.prompts, prompts_key(new.id))
         made = insert(services, new, caller.allowance)
     except BaseException:
         services.storage.delete_below(f"jobs/{new.id}")
@@ -125,6 +133,17 @@ def make_job_of_sources(
     if not made.is_new:
         services.storage.delete_below(f"jobs/{new.id}")
     return made
+
+
+def _take_prompts(
+    services: Services, caller: Caller, prompts: FileSource | Prompts | None, target: str
+) -> None:
+    if isinstance(prompts, FileSource):
+        take_source(services, caller, prompts, target)
+    elif prompts is not None:
+        content = compact_json(prompts.as_json()).encode()
+        services.room.check(len(content))
+        services.storage.put(target, content)
 
 
 def insert(services: Services, new: NewJob, allowance: Allowance) -> Made:

@@ -70,7 +70,7 @@ def publish_results(  # noqa: PLR0913  (all that a job consists of)
     journal = _gather(storage, chunks, scratch / "journal", check)
     folder = scratch / "finished"
     folder.mkdir()
-    clip = Segmented(sources.clips[0], journal)
+    clip = Segmented(sources.clips[0], journal).with_found_tracks()
     _write(folder, clip, sources, job, StoppableReporter(check))
     artifacts = [_store(storage, job, path) for path in sorted(folder.iterdir())]
     check()

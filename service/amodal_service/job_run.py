@@ -23,14 +23,16 @@ from amodal_model.engine import Engine, EngineInfo
 from amodal_model.errors import LimitError
 from amodal_model.memory import MemoryState, StepInputs, StepOutputs
 from amodal_model.stream import AmodalSegmenter
+from amodal_model.video import DEFAULT_FPS, Clip
 from amodal_service import job_history, job_transitions
 from amodal_service.input_fetch import fetch_inputs
-from amodal_service.job_files import hiding_folder, stage_inputs
+from amodal_service.job_files import hiding_folder, masks_of, stage_inputs
 from amodal_service.job_history import Chunk
 from amodal_service.job_results import publish_results
 from amodal_service.job_transitions import Superseded
 from amodal_service.jobs import Job
 from amodal_service.journal import Arrays, Checkpoint, read_checkpoint, write_checkpoint
+from amodal_service.mask_sources import finders_for
 from amodal_service.metrics import JOB_FRAMES
 from amodal_service.rate_limits import charge
 from amodal_service.records import compact_json
@@ -40,7 +42,7 @@ from amodal_service.segmentation import (
     results_fingerprint,
     state_arrays,
 )
-from amodal_service.sources import Sources, find_sources
+from amodal_service.sources import CheckedClip, Sources, find_sources
 from amodal_service.workplace import Workplace
 
 
@@ -121,8 +123,13 @@ class JobRun:
         stack.enter_context(hiding_folder(self.scratch))
         fetch_inputs(place, job, self.scratch, self._stop.check)
         staged = stack.enter_context(stage_inputs(place.storage, job, self.scratch))
+        masks = masks_of(job)
         self._sources = find_sources(
-            staged.video, staged.visible, lambda line: None, open_clip=place.open_clip
+            staged.video,
+            staged.visible,
+            lambda line: None,
+            make_finders=None if masks == "given" else finders_for(staged.prompts, masks),
+            open_clip=self._open_clip,
         )
         self._check_limits(self._sources)
         source = self._sources.clips[0]
@@ -135,6 +142,11 @@ class JobRun:
             job_transitions.set_total(connection, job, source.video.length)
             self._chunks = job_history.chunks_of(connection, job.id)
         self._arrays = self._resume()
+
+    def _open_clip(self, path: Path, *, folder_fps: float = DEFAULT_FPS) -> Clip:
+        """Return a clip whose reading ends where the execution is to stop."""
+        clip = self._place.open_clip(path, folder_fps=folder_fps)
+        return CheckedClip(clip, lambda frames: self._stop.check())
 
     def _check_limits(self, sources: Sources) -> None:
         video, limits = sources.clips[0].video, self._place.settings.limits

@@ -16,6 +16,7 @@ def describe_job(database: Database, job: jobs.Job) -> Job:
         id=job.id,
         state=job.state,
         mode=job.request.get("mode", "causal"),
+        masks=job.request.get("masks", "given"),
         outputs=job.request.get("outputs", []),
         priority=job.priority,
         video_name=job.request["video_name"],

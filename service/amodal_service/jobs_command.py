@@ -19,8 +19,11 @@ from amodal_service.server_options import (
     Clip,
     Completion,
     Formats,
+    Found,
+    Prompts,
     Server,
     Visible,
+    Wanted,
     connected,
     download_all,
     submit_clip,
@@ -52,17 +55,20 @@ def list_all(
 
 
 @app.command()
-def submit(
+def submit(  # noqa: PLR0913  (every option is an argument)
     clip: Clip,
-    visible: Visible,
     server: Server,
+    visible: Visible = None,
+    prompts: Prompts = None,
+    masks: Found = None,
     mode: Completion = "causal",
     formats: Formats = None,
     api_key: ApiKey = None,
 ) -> None:
     """Upload a clip and print the id of its job."""
+    wanted = Wanted(clip, visible, prompts, masks, mode, formats)
     with connected(server, api_key) as client, Bars() as bars:
-        job = submit_clip(client, clip, visible, mode, formats, bars)
+        job = submit_clip(client, wanted, bars)
     typer.echo(job.id)
 
 

@@ -10,7 +10,7 @@ import typer
 from amodal_model.errors import InputError
 from amodal_model.mining import MineConfig
 from amodal_model.raw_videos import find_raw_videos, mine_videos
-from amodal_model.video import Clip, count_frames
+from amodal_model.video import Clip
 from amodal_service.mined_dataset import check_output, write_mined_dataset
 from amodal_service.progress import Reporter
 
@@ -38,6 +38,6 @@ def mine(
 def _length(clip: Clip) -> int:
     """Return how many frames a clip has; of a damaged one, which will be left out, none."""
     try:
-        return count_frames(clip)
+        return clip.count()
     except InputError:
         return 0

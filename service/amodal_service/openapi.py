@@ -13,12 +13,13 @@ from amodal_service.schemas import (
     JobFiles,
     JobRequest,
     Problem,
+    Prompts,
     Segmented,
     SegmentFiles,
     SegmentFrames,
 )
 
-_NAMED_ELSEWHERE = (Problem, Segmented, SegmentFiles, SegmentFrames, JobFiles, JobRequest)
+_NAMED_ELSEWHERE = (Problem, Prompts, Segmented, SegmentFiles, SegmentFrames, JobFiles, JobRequest)
 
 _KEY = "ApiKey"
 _KEY_DESCRIPTION = "A key of `amodal keys`; programs on the server's machine may need none."

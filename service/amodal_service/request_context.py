@@ -10,11 +10,13 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amodal_service.metrics import REQUEST_SECONDS
+from amodal_service.tracing import bind_to_span
 
 _log = structlog.get_logger()
 
 _GIVEN_ID = re.compile(rb"[\w.:-]{1,64}")
-_QUIET = {"/healthz", "/readyz", "/metrics"}
+PROBES = {"/healthz", "/readyz", "/metrics"}
+"""Asked every few seconds: not logged, and not traced."""
 
 
 class RequestContext:
@@ -32,6 +34,7 @@ class RequestContext:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
+        bind_to_span(request_id=request_id)  # FastAPI's own, around this
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -61,7 +64,7 @@ def _request_id(scope: Scope) -> str:
 def _record(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "unknown")
     REQUEST_SECONDS.labels(scope["method"], route, str(status)).observe(seconds)
-    if scope["path"] not in _QUIET:
+    if scope["path"] not in PROBES:
         _log.info(
             "request",
             method=scope["method"],

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    HttpUrl,
+    Tag,
+    model_validator,
+)
 
 from amodal_model.clip import Mode
 from amodal_model.frame_size import MAX_SIDE
+from amodal_model.prompts import MAX_POINTS, prompts_from_json
 from amodal_model.stream import MAX_OBJECTS
 from amodal_service.job_queue import HIGHEST_PRIORITY
 from amodal_service.jobs import JobState
+from amodal_service.mask_choice import MaskChoice, check_mask_files
 
 Output = Literal["overlay", "coco-rle", "cocoa", "kins", "tao-amodal", "davis"]
 Name = Annotated[str, Field(min_length=1, max_length=255, examples=["street.mp4"])]
@@ -21,7 +32,22 @@ VideoName = Annotated[
 _BINARY = {"format": "binary"}
 VideoPart = Annotated[bytes, Field(description="The clip.", json_schema_extra=_BINARY)]
 VisiblePart = Annotated[
-    bytes, Field(description="Its visible masks, YouTube-VIS.", json_schema_extra=_BINARY)
+    bytes,
+    Field(description="Its visible masks, YouTube-VIS: for `given`.", json_schema_extra=_BINARY),
+]
+PromptsPart = Annotated[
+    bytes,
+    Field(
+        description="Where its objects are, as JSON like `Prompts`: for `prompted`.",
+        json_schema_extra=_BINARY,
+    ),
+]
+Masks = Annotated[
+    MaskChoice,
+    Field(
+        description="Where the visible masks come from: `given` in the file `visible`, `prompted` "
+        "(found from `prompts`), or `motion` (found where things move; neither file).",
+    ),
 ]
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 EXAMPLE_ID = "01a20e15b293518997f68aaf1690a86c"
@@ -34,6 +60,14 @@ def _plain_number(value: Any) -> Any:
     return value
 
 
+def _plain_true(value: Any) -> Any:
+    """Refuse a number where the word is wanted."""
+    if value is not None and not isinstance(value, bool):
+        raise ValueError("must be true")
+    return value
+
+
+StrictTrue = Annotated[Literal[True], BeforeValidator(_plain_true)]
 Whole = Annotated[int, BeforeValidator(_plain_number)]
 Real = Annotated[float, BeforeValidator(_plain_number)]
 
@@ -122,7 +156,10 @@ class VisibleFrame(Wire):
 
 
 class SegmentFrames(Wire):
-    """A short clip as visible masks alone; the present network needs no pictures."""
+    """A short clip as visible masks alone; the present network needs no pictures.
+
+    To have the masks found, send the clip itself, as multipart.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -152,15 +189,17 @@ class SegmentOptions(Wire):
     """How a short clip is segmented; the part ``request`` of a multipart request."""
 
     mode: Mode = "causal"
+    masks: Masks = "given"
     video_name: VideoName = None
 
 
 class SegmentFiles(Wire):
-    """A short clip and the file of its visible masks, as multipart."""
+    """A short clip and the file of its visible masks or prompts, as multipart."""
 
     request: SegmentOptions | None = None
     video: VideoPart
-    visible: VisiblePart
+    visible: VisiblePart | None = None
+    prompts: PromptsPart | None = None
 
 
 class SegmentedVideo(Wire):
@@ -253,10 +292,68 @@ class FileSource(Wire):
         return self
 
 
+class PromptedObject(Wire):
+    """What is said about one object in one frame: exactly one of the last four."""
+
+    track_id: Whole = Field(ge=-(2**53), le=2**53, examples=[1])
+    frame_index: Whole = Field(ge=0, le=2**53, examples=[0])
+    video_id: Whole | None = Field(default=None, description="Not needed: a job has one clip.")
+    bbox_xyxy: list[Real] | None = Field(
+        default=None, min_length=4, max_length=4, description="Around what shows of it, pixels."
+    )
+    points: list[tuple[Real, Real, Annotated[Whole, Field(ge=0, le=1)]]] | None = Field(
+        default=None, min_length=1, max_length=MAX_POINTS, description="x, y, and 1 on it or 0 off."
+    )
+    rle: Rle | None = Field(default=None, description="Its visible mask.")
+    remove: StrictTrue | None = Field(default=None, description="Forget it from here on.")
+
+
+class Prompts(Wire):
+    """Where the objects of a clip are: the content of a file of prompts."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "objects": [
+                        {"track_id": 1, "frame_index": 0, "bbox_xyxy": [40, 30, 120, 200]},
+                        {"track_id": 2, "frame_index": 9, "points": [[310, 95, 1], [300, 180, 0]]},
+                    ]
+                }
+            ]
+        },
+    )
+
+    objects: list[PromptedObject] = Field(min_length=1, max_length=100_000)
+
+    @model_validator(mode="after")
+    def _are_prompts(self) -> Prompts:
+        prompts_from_json(self.as_json())
+        return self
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the content of the file that says the same."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def _kind_of_prompts(value: Any) -> str:
+    is_content = isinstance(value, Prompts) or (isinstance(value, dict) and "objects" in value)
+    return "content" if is_content else "source"
+
+
+PromptsGiven = Annotated[
+    Annotated[FileSource, Tag("source")] | Annotated[Prompts, Tag("content")],
+    Discriminator(_kind_of_prompts),
+]
+"""Where a file of prompts is, or its content; an error speaks of the one that was meant."""
+
+
 class JobOptions(Wire):
     """What a job does with its clip; the part ``request`` of a multipart request."""
 
     mode: Mode = "causal"
+    masks: Masks = "given"
     outputs: list[Output] = Field(
         default_factory=list,
         max_length=8,
@@ -278,14 +375,44 @@ class JobFiles(Wire):
 
     request: JobOptions | None = None
     video: VideoPart
-    visible: VisiblePart
+    visible: VisiblePart | None = None
+    prompts: PromptsPart | None = None
 
 
 class JobRequest(JobOptions):
-    """A job whose files are elsewhere already."""
+    """A job whose files are elsewhere already; prompts may be in the request itself."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "video": {"url": "https://videos.example/street.mp4"},
+                    "visible": {"url": "https://videos.example/visible.json"},
+                },
+                {
+                    "video": {"upload_id": "0123456789abcdef0123456789abcdef"},
+                    "masks": "prompted",
+                    "prompts": {
+                        "objects": [
+                            {"track_id": 1, "frame_index": 0, "bbox_xyxy": [40, 30, 120, 200]}
+                        ]
+                    },
+                },
+                {"video": {"key": "street.mp4"}, "masks": "motion", "outputs": ["overlay"]},
+            ]
+        },
+    )
 
     video: FileSource
-    visible: FileSource
+    visible: FileSource | None = None
+    prompts: PromptsGiven | None = None
+
+    @model_validator(mode="after")
+    def _has_its_mask_file(self) -> JobRequest:
+        brought = {"visible": self.visible, "prompts": self.prompts}
+        check_mask_files(self.masks, {name for name, file in brought.items() if file is not None})
+        return self
 
 
 class JobError(Problem):
@@ -298,6 +425,7 @@ class Job(Wire):
     id: JobId = Field(examples=[EXAMPLE_ID])
     state: JobState
     mode: Mode
+    masks: MaskChoice
     outputs: list[Output]
     priority: int
     video_name: str
@@ -349,8 +477,8 @@ class UploadState(Wire):
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the documentation of a route's errors.
 
-    Who is asked for a key (401) is counted (429).
+    Who is asked for a key (401) is counted (429), and so is what they send, to any route (413).
     """
-    told = sorted({*statuses, *([429] if 401 in statuses else [])})
+    told = sorted({*statuses, *([413, 429] if 401 in statuses else [])})
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": "A problem.", "content": content} for status in told}

@@ -13,8 +13,11 @@ from amodal_service.server_options import (
     Clip,
     Completion,
     Formats,
+    Found,
+    Prompts,
     Server,
     Visible,
+    Wanted,
     connected,
     download_all,
     submit_clip,
@@ -25,19 +28,22 @@ EXIT_INTERRUPTED = 130
 
 def segment(  # noqa: PLR0913  (every option is an argument)
     clip: Clip,
-    visible: Visible,
     server: Server,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
+    visible: Visible = None,
+    prompts: Prompts = None,
+    masks: Found = None,
     mode: Completion = "causal",
     formats: Formats = None,
     api_key: ApiKey = None,
 ) -> None:
     """Complete the silhouettes of a clip on a server: the files of 'amodal annotate'."""
+    wanted = Wanted(clip, visible, prompts, masks, mode, formats)
     job = None
     try:
         with connected(server, api_key) as client:
             with Bars() as bars:
-                job = submit_clip(client, clip, visible, mode, formats, bars)
+                job = submit_clip(client, wanted, bars)
                 job = client.wait(job, bars.on_job)
             download_all(client, job, output)
     except KeyboardInterrupt:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from amodal_client import Client, ClientError, ConnectionLostError, Job, ServerError
-from amodal_client.values import Mode
+from amodal_client.values import Masks, Mode
 from amodal_model.errors import InputError, UnavailableError
 
 Server: TypeAlias = Annotated[
@@ -23,7 +23,15 @@ ApiKey: TypeAlias = Annotated[
 ]
 
 Clip: TypeAlias = Annotated[str, typer.Argument(help="A video file, or a URL the server fetches.")]
-Visible: TypeAlias = Annotated[str, typer.Option(help="Visible masks (YouTube-VIS), likewise.")]
+Visible: TypeAlias = Annotated[
+    str | None, typer.Option(help="Visible masks (YouTube-VIS), likewise.")
+]
+Prompts: TypeAlias = Annotated[
+    str | None, typer.Option(help="Where its objects are, in place of --visible; likewise.")
+]
+Found: TypeAlias = Annotated[
+    Masks | None, typer.Option(help="'motion': find what moves, with neither of the two.")
+]
 Completion: TypeAlias = Annotated[Mode, typer.Option(help="Past only, or both directions.")]
 Formats: TypeAlias = Annotated[
     list[str] | None,
@@ -77,17 +85,28 @@ class Bars:
         self._bars.update(self._tasks[name], completed=done, total=total)
 
 
-def submit_clip(
-    client: Client,
-    clip: str,
-    visible: str,
-    mode: Mode,
-    formats: list[str] | None,
-    bars: Bars,
-) -> Job:
+class Wanted(NamedTuple):
+    """What a job is made of, and how it completes it."""
+
+    clip: str
+    visible: str | None
+    prompts: str | None
+    masks: Masks | None
+    mode: Mode
+    formats: list[str] | None
+
+
+def submit_clip(client: Client, wanted: Wanted, bars: Bars) -> Job:
     """Upload a clip and return its job; a format that is named twice is made once."""
-    outputs = tuple(dict.fromkeys(formats or ()))
-    return client.submit(clip, visible, mode, outputs=outputs, on_upload=bars.on_upload)
+    return client.submit(
+        wanted.clip,
+        wanted.visible,
+        wanted.mode,
+        prompts=wanted.prompts,
+        masks=wanted.masks,
+        outputs=tuple(dict.fromkeys(wanted.formats or ())),
+        on_upload=bars.on_upload,
+    )
 
 
 def download_all(client: Client, job: Job, output: Path) -> None:

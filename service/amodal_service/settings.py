@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from amodal_model.errors import InputError
+from amodal_model.prompts import MAX_PROMPT_BYTES
 from amodal_service.stream_settings import StreamSettings
 
 
@@ -31,6 +32,7 @@ class Limits(BaseSettings):
         segment_bytes: size of such a request.
         upload_bytes: size of one uploaded file.
         visible_bytes: size of an uploaded file of visible masks.
+        prompt_bytes: size of an uploaded file of prompts.
         job_seconds: length of a job's clip.
         job_frames: its number of frames.
         json_bytes: size of any other request.
@@ -44,6 +46,7 @@ class Limits(BaseSettings):
     segment_bytes: Annotated[int, Field(ge=1024)] = 64 << 20
     upload_bytes: Annotated[int, Field(ge=1024)] = 8 << 30
     visible_bytes: Annotated[int, Field(ge=1024)] = 512 << 20
+    prompt_bytes: Annotated[int, Field(ge=1024, le=MAX_PROMPT_BYTES)] = MAX_PROMPT_BYTES
     job_seconds: Annotated[float, Field(gt=0)] = 4 * 3600.0
     job_frames: Annotated[int, Field(ge=1)] = 1_000_000
     json_bytes: Annotated[int, Field(ge=1024)] = 1 << 20

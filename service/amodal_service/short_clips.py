@@ -13,7 +13,7 @@ from amodal_model.clip import Mode
 from amodal_model.errors import InputError, LimitError
 from amodal_model.masks import Rle
 from amodal_model.stream import AmodalSegmenter
-from amodal_model.video import Frame
+from amodal_model.video import Clip, Frame, FrameCheck, no_check
 from amodal_model.youtube_vis import Tracklet, VideoEntry
 from amodal_service.records import Record
 from amodal_service.segmentation import finished_frames
@@ -52,6 +52,10 @@ class _BlankClip:
         for index in range(first, self.length):
             yield Frame(index, index / self.fps, black)
 
+    def count(self, check: FrameCheck = no_check) -> int:
+        check(self.length)
+        return self.length
+
 
 def source_of_masks(given: MaskFrames) -> ClipSource:
     """Return a clip of visible masks alone.
@@ -79,6 +83,23 @@ def source_of_masks(given: MaskFrames) -> ClipSource:
     return ClipSource(MASKS_NAME, clip, video, tracks)
 
 
+def check_short(clip: Clip, limits: Limits, frames: int) -> None:
+    """Raise LimitError where a clip of so many frames is not short; names the limit."""
+    seconds = frames / clip.fps
+    if seconds > limits.segment_seconds:
+        raise LimitError(
+            f"clip is {seconds:.2f} s, limit {limits.segment_seconds:.2f} s "
+            "(AMODAL_LIMIT_SEGMENT_SECONDS); longer ones are for /v1/jobs"
+        )
+    height, width = clip.frame_size
+    pixels = frames * width * height
+    if pixels > limits.segment_pixels:
+        raise LimitError(
+            f"clip has {pixels} pixels over its frames, limit {limits.segment_pixels} "
+            "(AMODAL_LIMIT_SEGMENT_PIXELS); larger ones are for /v1/jobs"
+        )
+
+
 def segment_short(
     source: ClipSource, segmenter: AmodalSegmenter, mode: Mode, limits: Limits
 ) -> list[Record]:
@@ -88,19 +109,7 @@ def segment_short(
         LimitError: the clip is too long or has too many pixels; names the limit.
         DatasetError: a damaged clip, a broken mask, or masks for another number of frames.
     """
-    video = source.video
-    seconds = video.length / source.clip.fps
-    if seconds > limits.segment_seconds:
-        raise LimitError(
-            f"clip is {seconds:.2f} s, limit {limits.segment_seconds:.2f} s "
-            "(AMODAL_LIMIT_SEGMENT_SECONDS); longer ones are for /v1/jobs"
-        )
-    pixels = video.length * video.width * video.height
-    if pixels > limits.segment_pixels:
-        raise LimitError(
-            f"clip has {pixels} pixels over its frames, limit {limits.segment_pixels} "
-            "(AMODAL_LIMIT_SEGMENT_PIXELS); larger ones are for /v1/jobs"
-        )
+    check_short(source.clip, limits, source.video.length)
     records = [frame.record for frame in finished_frames(source, segmenter, mode)]
     source.check_length(len(records))
     return records

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,15 @@ from typing import Any, Protocol
 
 from amodal_model.errors import DatasetError, InputError
 from amodal_model.masks import BoxedMask, Rle
-from amodal_model.video import DEFAULT_FPS, Clip, count_frames, image_files, open_clip
+from amodal_model.video import (
+    DEFAULT_FPS,
+    Clip,
+    Frame,
+    FrameCheck,
+    image_files,
+    no_check,
+    open_clip,
+)
 from amodal_model.visible_source import Prompt, VisibleMaskSource
 from amodal_model.youtube_vis import MaskFile, Tracklet, VideoEntry, read_mask_file
 
@@ -22,6 +30,49 @@ class OpenClip(Protocol):
 
     def __call__(self, path: Path, *, folder_fps: float = DEFAULT_FPS) -> Clip:
         """Return the clip of a video file or a folder of frames."""
+
+
+@dataclass(frozen=True)
+class CheckedClip:
+    """A clip that calls a check before it gives out a frame, and while its frames are counted.
+
+    Attributes:
+        clip: gives the frames.
+        check: is told how many frames there are so far; what it raises ends the reading.
+    """
+
+    clip: Clip
+    check: FrameCheck
+
+    @property
+    def path(self) -> Path:
+        """The file or folder."""
+        return self.clip.path
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """``(height, width)`` of every frame, pixels."""
+        return self.clip.frame_size
+
+    @property
+    def fps(self) -> float:
+        """Average frames per second."""
+        return self.clip.fps
+
+    def frames(self, first: int = 0) -> Iterator[Frame]:
+        """Yield the frames from number ``first`` on, each after its check."""
+        for frame in self.clip.frames(first):
+            self.check(frame.index + 1)
+            yield frame
+
+    def count(self, check: FrameCheck = no_check) -> int:
+        """Return the number of frames."""
+
+        def check_both(count: int) -> None:
+            self.check(count)
+            check(count)
+
+        return self.clip.count(check_both)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +256,7 @@ def _raw_clips(video: Path, is_dataset: bool, open_clip: OpenClip) -> list[ClipS
 def _raw_clip(name: str, path: Path, video_id: int, open_clip: OpenClip) -> ClipSource:
     clip = open_clip(path)
     height, width = clip.frame_size
-    entry = VideoEntry(video_id, path.name, width, height, count_frames(clip), clip.fps)
+    entry = VideoEntry(video_id, path.name, width, height, clip.count(), clip.fps)
     return ClipSource(name, clip, entry, ())
 
 

@@ -38,6 +38,7 @@ from amodal_service.jobs import Job
 from amodal_service.live_workers import WorkerName, bury_dead, new_worker_name, show_life, sign_off
 from amodal_service.metrics import JOBS_ENDED, QUEUE_SECONDS
 from amodal_service.problems import problem_of
+from amodal_service.tracing import fail_span, span
 from amodal_service.workplace import Workplace
 
 _log = structlog.get_logger()
@@ -156,16 +157,22 @@ class Worker:
             self._running[workflow_id(job.id, run)] = running
         _log.info("job_started", attempt=job.attempts, epoch=job.epoch)
         try:
-            self._run_steps(job, running.stop)
-            self._ended("succeeded")
-        except (Superseded, DBAPIError):
-            _log.info("job_left", epoch=job.epoch)
-            raise
-        except Exception as error:  # whatever it is, the job ends with it, and says so
-            self._fail(job, error)
+            with span("job", job_id=job.id, run=run, attempt=job.attempts):
+                self._run_to_its_end(job, running.stop)
         finally:
             with self._lock:
                 self._running.pop(workflow_id(job.id, run), None)
+
+    def _run_to_its_end(self, job: Job, stop: StopSignal) -> None:
+        try:
+            self._run_steps(job, stop)
+            self._ended("succeeded")
+        except (Superseded, DBAPIError):
+            _log.info("job_left", epoch=job.epoch)
+            fail_span("left to another execution")
+            raise
+        except Exception as error:  # whatever it is, the job ends with it, and says so
+            self._fail(job, error)
 
     def _run_steps(self, job: Job, stop: StopSignal) -> None:
         limit = self._place.settings.max_attempts
@@ -176,12 +183,15 @@ class Worker:
         with JobRun(self._place, job, stop) as run:
             number, is_last = 0, False
             while not is_last:
-                is_last = DBOS.run_step({"name": "chunk"}, run.finish_chunk, number)
+                with span("chunk", job_id=job.id, chunk=number):
+                    is_last = DBOS.run_step({"name": "chunk"}, run.finish_chunk, number)
                 number += 1
-            run.publish()
+            with span("publish", job_id=job.id):
+                run.publish()
 
     def _fail(self, job: Job, error: Exception) -> None:
         problem = problem_of(error)
+        fail_span(problem["title"])
         _log.error("job_failed", problem=problem["type"], error=str(error), exc_info=error)
         with self._place.database.write() as connection:
             job_transitions.fail(connection, job, problem)

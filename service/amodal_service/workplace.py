@@ -20,6 +20,7 @@ from amodal_service.room import Room
 from amodal_service.settings import Settings
 from amodal_service.sources import OpenClip
 from amodal_service.storage import Storage, open_storage
+from amodal_service.tracing import tracing
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def open_workplace(settings: Settings) -> Iterator[Workplace]:
     limits = ClipLimits(
         max_frames=settings.limits.job_frames, max_duration_s=settings.limits.job_seconds
     )
-    with closing(database), DecodingSandbox(DecodingLimits(limits)) as sandbox:
+    with tracing(), closing(database), DecodingSandbox(DecodingLimits(limits)) as sandbox:
         yield Workplace(
             settings,
             database,

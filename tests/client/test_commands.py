@@ -53,6 +53,20 @@ def test_a_job_is_followed_from_its_start_to_its_files(
     assert job_id in said
 
 
+def test_a_clip_without_masks_is_segmented_from_prompts_or_by_motion(
+    run: Run, clip: SmallClip, tmp_path: Path
+) -> None:
+    words = ("segment", clip.video, "--prompts", clip.prompts, "-o", tmp_path / "out")
+    assert run(*words)[0] == 0
+    found = json.loads((tmp_path / "out" / "amodal.json").read_text())
+    assert [each["id"] for each in found["annotations"]] == [10, 20]
+    job_id = run("jobs", "submit", clip.video, "--masks", "motion")[1].strip()
+    assert json.loads(run("jobs", "show", job_id)[1])["masks"] == "motion"
+    code, _, said = run("jobs", "submit", clip.video)
+    assert code == 2
+    assert "needs a file of visible masks, a file of prompts, or masks 'motion'" in said
+
+
 def test_a_server_out_of_reach_is_one_line_and_exit_code_2(run: Run) -> None:
     code, _, said = run("jobs", "list", "--server", "nowhere")
     assert (code, said) == (

@@ -6,6 +6,7 @@ import json
 import shutil
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import anyio
 import numpy as np
@@ -27,6 +28,7 @@ from amodal_client import (
     UsageError,
     WaitTimeoutError,
 )
+from amodal_client.values import Masks
 from amodal_service.annotation import AnnotateOptions, annotate
 from amodal_service.progress import Reporter
 
@@ -79,6 +81,41 @@ def test_a_job_gives_what_the_command_line_gives(
     assert [each.kind for each in events] == _kinds(events)
     assert not list(tmp_path.glob("*.part"))
     assert not any(served.data.glob("files/uploads/*/*"))  # the job has its own copy
+
+
+@pytest.mark.parametrize("masks", ["prompted", "motion"])
+def test_masks_are_found_as_on_the_command_line(
+    served: Served, clip: SmallClip, tmp_path: Path, masks: Masks
+) -> None:
+    annotate(clip.options(tmp_path / "local", masks), Reporter())
+    how: dict[str, Any] = {"prompts": clip.prompts} if masks == "prompted" else {"masks": "motion"}
+    with Client(served.url) as client:
+        job = client.wait(client.submit(clip.video, **how))
+        client.download(job, "amodal.json", tmp_path)
+        assert list(client.results(job)) == list(client.segment(clip.video, **how).frames)
+    assert job.masks == masks
+    whole = (tmp_path / "local" / "amodal.json").read_bytes()
+    assert (tmp_path / "amodal.json").read_bytes() == whole
+    assert json.loads(whole)["annotations"]
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({}, "needs a file of visible masks, a file of prompts, or masks 'motion'"),
+        ({"visible": "v", "prompts": "p"}, "from a file of them or from prompts, not both"),
+        ({"visible": "v", "masks": "motion"}, "masks is 'motion', and there are visible masks"),
+        ({"prompts": "p", "masks": "motion"}, "masks is 'motion', and there are prompts"),
+        ({"masks": "prompted"}, "masks is 'prompted', and there are neither"),
+    ],
+)
+def test_masks_from_nowhere_or_from_two_places_are_refused_before_anything_is_sent(
+    how: dict[str, Any], message: str
+) -> None:
+    with Client("http://127.0.0.1:9", retry_s=0.1) as client:
+        for ask in (client.submit, client.segment):
+            with pytest.raises(UsageError, match=message):
+                ask("clip.mp4", **how)
 
 
 def _kinds(events: list[Event]) -> list[str]:

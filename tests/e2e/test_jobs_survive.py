@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from moving_scene import write_scene_clip
 from service_processes import ServiceProcess, free_port, wait_until
 from small_clips import SmallClip, write_small_clip
 
@@ -61,12 +62,14 @@ class Service:
         except httpx2.TransportError:
             return False
 
-    def post(self, clip: SmallClip) -> str:
-        files = {
-            "video": (clip.video.name, clip.video.read_bytes()),
-            "visible": ("visible.json", clip.visible.read_bytes()),
-        }
-        made = self.client.post("/v1/jobs", files=files)
+    def post(self, clip: SmallClip, masks: str = "given") -> str:
+        files = {"video": (clip.video.name, clip.video.read_bytes())}
+        if masks == "given":
+            files["visible"] = ("visible.json", clip.visible.read_bytes())
+        elif masks == "prompted":
+            files["prompts"] = ("prompts.json", clip.prompts.read_bytes())
+        data = {"request": json.dumps({"masks": masks})}
+        made = self.client.post("/v1/jobs", files=files, data=data)
         assert made.status_code == 201, made.text
         return str(made.json()["id"])
 
@@ -117,6 +120,29 @@ def test_a_job_goes_on_in_another_worker_when_its_own_is_killed(
     assert kinds.count("succeeded") == 1
     assert kinds.count("progress") == FRAMES // CHUNK_FRAMES  # none was worked on twice
     assert 2 * CHUNK_FRAMES <= done < FRAMES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("masks", ["prompted", "motion"])
+def test_a_job_that_finds_its_masks_goes_on_with_what_its_source_remembers(
+    service: Service, start: Start, masks: str, tmp_path: Path
+) -> None:
+    scene = write_scene_clip(tmp_path / "scene.mp4", 40)
+    annotate(scene.options(tmp_path / "undisturbed", masks), Reporter())
+    first = start("worker")
+    job_id = service.post(scene, masks)
+    service.wait_for_frames(job_id, CHUNK_FRAMES)
+    first.kill()
+    done = service.job(job_id)["frames_done"]
+    start("worker")
+    job = service.wait_for_end(job_id)
+    assert (job["state"], job["attempts"]) == ("succeeded", 2)
+    assert CHUNK_FRAMES <= done < 40
+    assert service.event_kinds(job_id).count("progress") == 40 // CHUNK_FRAMES
+    found = service.files(job)
+    assert found == {p.name: p.read_bytes() for p in (tmp_path / "undisturbed").iterdir()}
+    tracks = json.loads(found["amodal.json"])["annotations"]
+    assert any(track["visible_segmentations"][35] for track in tracks)
 
 
 def _freeze(worker: ServiceProcess, database: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from amodal_model.errors import DatasetError, InputError, LimitError
-from amodal_model.video import MIN_SIDE, ClipLimits, count_frames, open_clip
+from amodal_model.video import MIN_SIDE, ClipLimits, open_clip
 from amodal_model.video_writer import VideoWriter
 
 Encode = Callable[..., Path]
@@ -87,10 +87,10 @@ def test_a_clip_can_be_read_twice_and_from_any_frame(encode: Encode) -> None:
 
 def test_frames_are_counted_as_they_decode(encode: Encode, tmp_path: Path) -> None:
     clip = open_clip(encode("a.mp4"))
-    assert count_frames(clip) == sum(1 for _ in clip.frames())
+    assert clip.count() == sum(1 for _ in clip.frames())
     for index in range(3):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros((20, 30, 3), np.uint8))
-    assert count_frames(open_clip(tmp_path)) == 3
+    assert open_clip(tmp_path).count() == 3
 
 
 def test_variable_frame_rate_keeps_the_true_times(encode: Encode) -> None:

@@ -40,6 +40,32 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_frames_are_counted_where_they_are_decoded(
+    sandbox: DecodingSandbox, video: Path, tmp_path: Path
+) -> None:
+    told: list[int] = []
+    assert sandbox.open_clip(video).count(told.append) == 12
+    assert told == [12]
+    long = write_repeated(tmp_path / "long.avi", size=(48, 64), count=40)
+    told.clear()
+    assert sandbox.open_clip(long).count(told.append) == 40
+    assert told == [16, 32, 40]
+
+
+def test_counting_ends_at_a_limit_and_where_its_caller_ends_it(
+    sandbox: DecodingSandbox, endless: Path
+) -> None:
+    limits = DecodingLimits(ClipLimits(max_frames=20))
+    with pytest.raises(LimitError, match=r"more than 20 frames \(max_frames\)"):
+        sandbox.open_clip(endless, limits=limits).count()
+
+    def stop(count: int) -> None:
+        raise InputError(f"enough at {count}")
+
+    with pytest.raises(InputError, match="enough at 16"):
+        sandbox.open_clip(endless).count(stop)
+
+
 @pytest.fixture
 def endless(tmp_path: Path) -> Path:
     """Many seconds of decoding in a few megabytes."""

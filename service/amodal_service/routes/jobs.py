@@ -23,6 +23,7 @@ from amodal_service.request_bodies import (
 )
 from amodal_service.schemas import Job, JobFiles, JobId, JobList, JobRequest, problem_responses
 from amodal_service.services import Services, ServicesDep
+from amodal_service.tracing import bind_to_span
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -53,14 +54,15 @@ async def create_job(
     caller: Writer,
     idempotency_key: IdempotencyKey = None,
 ) -> Job:
-    """Make a job of a clip and its visible masks.
+    """Make a job of a clip, and of its visible masks or of what they are found from.
 
-    The files come with the request (multipart parts ``video``, ``visible`` and, with options,
-    ``request``), or JSON says where they are. Answered as soon as the files are stored.
+    The files come with the request (multipart parts ``video``, ``visible`` or ``prompts``, and,
+    with options, ``request``), or JSON says where they are. ``masks`` among the options says which
+    file there is. Answered as soon as the files are stored.
     """
     kind, limits = media_type(request), services.settings.limits
     if kind == MULTIPART:
-        room = limits.upload_bytes + limits.visible_bytes + limits.json_bytes
+        room = limits.upload_bytes + limits.visible_bytes + limits.prompt_bytes + limits.json_bytes
         _check_length(request, room)
         made = await make_job_of_files(request, services, caller, idempotency_key)
     elif kind == JSON:
@@ -69,6 +71,7 @@ async def create_job(
         made = await run_sync(make_job_of_sources, services, caller, wanted, idempotency_key)
     else:
         raise HTTPException(415, f"content type {kind!r}: {MULTIPART} or {JSON}")
+    bind_to_span(job_id=made.job.id)
     response.status_code = 201 if made.is_new else 200
     response.headers["Location"] = f"/v1/jobs/{made.job.id}"
     return await run_sync(describe_job, services.database, made.job)

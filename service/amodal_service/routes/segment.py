@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -15,8 +16,11 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from amodal_model.clip import Mode
 from amodal_model.errors import InputError, UnavailableError
+from amodal_model.video import DEFAULT_FPS, Clip
 from amodal_service.access import Writer
 from amodal_service.job_files import clean_name, hiding_folder
+from amodal_service.mask_choice import MaskChoice, check_mask_files
+from amodal_service.mask_sources import finders_for
 from amodal_service.metrics import SEGMENT_FRAMES
 from amodal_service.multipart import Counted, Part, read_parts, read_small
 from amodal_service.rate_limits import charge
@@ -38,8 +42,14 @@ from amodal_service.schemas import (
     problem_responses,
 )
 from amodal_service.services import Services, ServicesDep
-from amodal_service.short_clips import MaskFrames, ObjectMask, segment_short, source_of_masks
-from amodal_service.sources import ClipSource, find_sources
+from amodal_service.short_clips import (
+    MaskFrames,
+    ObjectMask,
+    check_short,
+    segment_short,
+    source_of_masks,
+)
+from amodal_service.sources import CheckedClip, ClipSource, find_sources
 
 router = APIRouter(tags=["clips"])
 
@@ -78,10 +88,12 @@ class _Clip(NamedTuple):
 async def segment(request: Request, services: ServicesDep, caller: Writer) -> Response:
     """Complete the silhouettes of a short clip.
 
-    The clip is a file with a YouTube-VIS file of its visible masks (multipart parts ``video`` and
-    ``visible``), or visible masks alone, frame by frame (JSON or MessagePack). The answer is JSON,
-    or MessagePack where ``Accept`` asks for it; its frames are the lines of the command line's
-    ``coco-rle`` format.
+    The clip is a file (multipart part ``video``) with a YouTube-VIS file of its visible masks
+    (part ``visible``), with prompts that say where its objects are (part ``prompts``, and
+    ``"masks": "prompted"`` in the part ``request``) or with neither (``"masks": "motion"``); or it
+    is visible masks alone, frame by frame (JSON or MessagePack). The answer is JSON, or MessagePack
+    where ``Accept`` asks for it; its frames are the lines of the command line's ``coco-rle``
+    format.
     """
     answer_type = _answer_type(request.headers.get("accept", "*/*"))
     with ExitStack() as stack:
@@ -163,25 +175,37 @@ async def _read_files(request: Request, services: Services, owner: str, stack: E
         if part.name == "request":
             content = await read_small(part, limits.json_bytes)
             options = validate(SegmentOptions, decode_body(content, JSON), "request")
-        elif part.name in {"video", "visible"}:
+        elif part.name in {"video", "visible", "prompts"}:
             name = part.filename if part.name == "video" else name
             await _save(part, folder / part.name, limits.segment_bytes)
         else:
-            raise InputError(f"unknown part {part.name!r}: request, video or visible")
-    if not {"video", "visible"} <= found:
-        raise InputError("the parts 'video' and 'visible' are both needed")
+            raise InputError(f"unknown part {part.name!r}: request, video, visible, prompts")
+    if "video" not in found:
+        raise InputError("the part 'video' is needed")
+    check_mask_files(options.masks, found)
     video = folder / "input" / clean_name(options.video_name or name)
     video.parent.mkdir()
     (folder / "video").rename(video)
-    return _Clip(owner, options.mode, lambda: _open(services, video, folder))
+    return _Clip(owner, options.mode, lambda: _open(services, video, folder, options.masks))
 
 
-def _open(services: Services, video: Path, folder: Path) -> ClipSource:
+def _open(services: Services, video: Path, folder: Path, masks: MaskChoice) -> ClipSource:
+    prompts = folder / "prompts" if masks == "prompted" else None
     with hiding_folder(folder):
         sources = find_sources(
-            video, folder / "visible", lambda line: None, open_clip=services.place.open_clip
+            video,
+            folder / "visible" if masks == "given" else None,
+            lambda line: None,
+            make_finders=None if masks == "given" else finders_for(prompts, masks),
+            open_clip=partial(_open_short, services),
         )
     return sources.clips[0]
+
+
+def _open_short(services: Services, path: Path, *, folder_fps: float = DEFAULT_FPS) -> Clip:
+    """Return a clip whose reading ends where it proves not to be short."""
+    clip = services.place.open_clip(path, folder_fps=folder_fps)
+    return CheckedClip(clip, partial(check_short, clip, services.settings.limits))
 
 
 async def _save(part: Part, path: Path, limit_bytes: int) -> None:

@@ -175,6 +175,78 @@ def test_a_source_that_is_not_one_is_refused(client: TestClient, body: dict[str,
     assert client.post("/v1/jobs", json=body).status_code == 422
 
 
+def _prompts(clip: SmallClip) -> Any:
+    return json.loads(clip.prompts.read_text())
+
+
+def test_prompts_come_as_a_part_by_key_or_in_the_request(
+    client: TestClient, services: Services, clip: SmallClip, wait_for: WaitFor
+) -> None:
+    services.storage.put("imports/plain.mp4", clip.video)
+    services.storage.put("imports/p.json", clip.prompts)
+    files = {
+        "video": ("plain.mp4", clip.video.read_bytes()),
+        "prompts": ("p.json", clip.prompts.read_bytes()),
+    }
+    data = {"request": json.dumps({"masks": "prompted"})}
+    body = {"video": {"key": "plain.mp4"}, "masks": "prompted"}
+    made = [
+        client.post("/v1/jobs", files=files, data=data),
+        client.post("/v1/jobs", json=body | {"prompts": {"key": "p.json"}}),
+        client.post("/v1/jobs", json=body | {"prompts": _prompts(clip)}),
+    ]
+    assert [each.status_code for each in made] == [201, 201, 201]
+    jobs = [wait_for(each.json()["id"]) for each in made]
+    assert [(job["state"], job["masks"]) for job in jobs] == [("succeeded", "prompted")] * 3
+    results = {client.get(job["results"]).content for job in jobs}
+    assert len(results) == 1
+    assert b'"track_id":10' in results.pop()
+
+
+def test_the_same_key_and_other_prompts_are_a_conflict(
+    client: TestClient, services: Services, clip: SmallClip, wait_for: WaitFor
+) -> None:
+    services.storage.put("imports/street.mp4", clip.video)
+    headers = {"idempotency-key": "prompts"}
+    body = {"video": {"key": "street.mp4"}, "masks": "prompted", "prompts": _prompts(clip)}
+    first = client.post("/v1/jobs", json=body, headers=headers)
+    again = client.post("/v1/jobs", json=body, headers=headers)
+    assert (first.status_code, again.status_code) == (201, 200)
+    body["prompts"]["objects"][0]["bbox_xyxy"][0] += 1
+    assert client.post("/v1/jobs", json=body, headers=headers).status_code == 409
+    wait_for(first.json()["id"])
+
+
+def test_a_job_that_finds_its_masks_by_motion_needs_no_other_file(
+    client: TestClient, services: Services, clip: SmallClip, wait_for: WaitFor
+) -> None:
+    services.storage.put("imports/street.mp4", clip.video)
+    made = client.post("/v1/jobs", json={"video": {"key": "street.mp4"}, "masks": "motion"})
+    job = wait_for(made.json()["id"])
+    assert (job["state"], job["masks"], job["frames_done"]) == ("succeeded", "motion", 20)
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({"prompts": {"objects": []}, "masks": "prompted"}, "prompts/content/objects: List should"),
+        (
+            {"prompts": {"objects": [{"track_id": 1, "frame_index": 0}]}, "masks": "prompted"},
+            "objects[0] must have exactly one of bbox_xyxy, points, rle, remove, has none",
+        ),
+        ({"prompts": {"key": "p"}}, "masks 'given' takes no 'prompts', masks 'prompted' does"),
+        ({"masks": "prompted"}, "masks 'prompted' needs 'prompts'"),
+        ({}, "masks 'given' needs 'visible'"),
+    ],
+)
+def test_prompts_that_are_none_are_refused_at_once(
+    client: TestClient, body: dict[str, Any], detail: str
+) -> None:
+    answer = client.post("/v1/jobs", json={"video": {"key": "a"}, **body})
+    assert answer.status_code == 422
+    assert detail in answer.json()["detail"]
+
+
 def test_another_content_type_is_refused(client: TestClient) -> None:
     assert client.post("/v1/jobs", content=b"x").status_code == 415
 

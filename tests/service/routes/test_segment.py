@@ -1,15 +1,18 @@
 """Short clips over REST."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from small_clips import SmallClip
+from small_clips import SmallClip, write_small_clip
 
 from amodal_model.masks import box_mask, encode_rle
+from amodal_service.annotation import annotate
+from amodal_service.progress import Reporter
 
 
 def _files(clip: SmallClip) -> dict[str, Any]:
@@ -144,10 +147,75 @@ def test_a_damaged_clip_is_refused_without_a_word_of_where_it_lay(
 
 def test_a_part_that_is_missing_or_unknown_is_refused(client: TestClient, clip: SmallClip) -> None:
     files = _files(clip)
-    missing = client.post("/v1/segment", files={"video": files["video"]})
-    assert "'video' and 'visible' are both needed" in missing.json()["detail"]
+    missing = client.post("/v1/segment", files={"visible": files["visible"]})
+    assert missing.json()["detail"] == "the part 'video' is needed"
     unknown = client.post("/v1/segment", files=files | {"extra": ("x", b"")})
     assert "unknown part 'extra'" in unknown.json()["detail"]
+
+
+@pytest.mark.parametrize("masks", ["prompted", "motion"])
+def test_masks_are_found_where_none_are_given(
+    client: TestClient, clip: SmallClip, masks: str, tmp_path: Path
+) -> None:
+    files = {"video": _files(clip)["video"]}
+    if masks == "prompted":
+        files["prompts"] = ("p.json", clip.prompts.read_bytes())
+    data = {"request": json.dumps({"masks": masks})}
+    answer = client.post("/v1/segment", files=files, data=data)
+    assert answer.status_code == 200
+    annotate(clip.options(tmp_path, masks, formats=("coco-rle",)), Reporter())
+    lines = (tmp_path / "coco-rle.jsonl").read_text().splitlines()
+    assert answer.json()["frames"] == [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("masks", "parts", "detail"),
+    [
+        (
+            "given",
+            "video",
+            "masks 'given' needs 'visible' (masks is one of given, prompted, motion",
+        ),
+        ("given", "video visible prompts", "masks 'given' takes no 'prompts', masks 'prompted'"),
+        ("prompted", "video", "masks 'prompted' needs 'prompts'"),
+        ("prompted", "video visible", "masks 'prompted' takes no 'visible', masks 'given' does"),
+        ("motion", "video visible", "masks 'motion' takes no 'visible'"),
+        ("motion", "video prompts", "masks 'motion' takes no 'prompts', masks 'prompted' does"),
+        ("guessed", "video", "request/masks: Input should be 'given', 'prompted' or 'motion'"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/segment", "/v1/jobs"])
+def test_masks_that_contradict_the_files_are_refused(
+    client: TestClient, clip: SmallClip, path: str, masks: str, parts: str, detail: str
+) -> None:
+    files = _files(clip) | {"prompts": ("p.json", clip.prompts.read_bytes())}
+    files = {name: files[name] for name in parts.split()}
+    answer = client.post(path, files=files, data={"request": json.dumps({"masks": masks})})
+    assert answer.status_code == 422
+    assert detail in answer.json()["detail"]
+
+
+def test_a_long_clip_is_refused_while_it_is_counted(client: TestClient, tmp_path: Path) -> None:
+    long = write_small_clip(tmp_path, "long.mp4", 80)
+    data = {"request": json.dumps({"masks": "motion"})}
+    files = {"video": ("long.mp4", long.video.read_bytes())}
+    answer = client.post("/v1/segment", files=files, data=data)
+    assert answer.status_code == 413
+    assert "clip is 2.56 s, limit 2.00 s (AMODAL_LIMIT_SEGMENT_SECONDS)" in answer.json()["detail"]
+
+
+def test_prompts_that_do_not_fit_the_clip_are_refused(client: TestClient, clip: SmallClip) -> None:
+    entry = {"track_id": 1, "frame_index": 99, "bbox_xyxy": [1, 1, 9, 9]}
+    for content, detail in (
+        (b"{", "prompts: not JSON"),
+        (json.dumps({"objects": [entry]}).encode(), "frame 99 does not exist, the video has 20"),
+    ):
+        files = {"video": _files(clip)["video"], "prompts": ("p.json", content)}
+        data = {"request": json.dumps({"masks": "prompted"})}
+        answer = client.post("/v1/segment", files=files, data=data)
+        assert answer.status_code == 422
+        assert detail in answer.json()["detail"]
+        assert "amodal-clip-" not in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("fps", [True, "25", 0, 5e-324])
