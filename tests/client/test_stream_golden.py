@@ -87,7 +87,7 @@ def test_every_control_message_has_a_golden_text() -> None:
         assert {entry["message"]["op"] for entry in entries} == tags
 
 
-def test_every_field_of_aStreamObject_is_in_a_golden_message() -> None:
+def test_every_field_of_a_result_object_is_in_a_golden_message() -> None:
     given = [each for entry in BINARY for each in (entry["meta"] or {}).get("objects", [])]
     keys = {key for each in given for key in each}
     assert keys == {"track_id", "rle", "bbox", "polygon", "box"} | (
