@@ -14,7 +14,16 @@ from amodal_service.body_meter import BodyMeter
 from amodal_service.error_handlers import add_error_handlers
 from amodal_service.openapi import document
 from amodal_service.request_context import PROBES, RequestContext
-from amodal_service.routes import health, job_results, jobs, models, segment, streams, uploads
+from amodal_service.routes import (
+    health,
+    job_results,
+    jobs,
+    models,
+    protocol,
+    segment,
+    streams,
+    uploads,
+)
 from amodal_service.services import Services, open_services
 from amodal_service.settings import Settings
 from amodal_service.streams.hub import StreamHub
@@ -60,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyMeter)
     app.add_middleware(TusHeaders)
     app.add_middleware(RequestContext)
-    for module in (segment, jobs, job_results, uploads, streams, models, health):
+    for module in (segment, jobs, job_results, uploads, streams, protocol, models, health):
         app.include_router(module.router)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way
     return app
