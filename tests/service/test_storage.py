@@ -1,17 +1,33 @@
-"""Stored files: whole or not at all, in a folder and in memory."""
+"""Stored files: whole or not at all, in a folder, in memory and on an S3 server."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from s3_server import MISSING, running_s3, s3_program
 
 from amodal_model.errors import InputError, LimitError, MissingItemError
 from amodal_service.storage import PART_BYTES, Storage, open_storage
 
 
-@pytest.fixture(params=["folder", "memory"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    if s3_program() is None:
+        pytest.skip(MISSING)
+    with running_s3() as environment:
+        yield environment
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def storage(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Storage:
+    if request.param == "s3":
+        environment = request.getfixturevalue("s3")
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        return open_storage(f"{environment['AMODAL_STORAGE_URL']}/{tmp_path.name}")
     return open_storage("memory://" if request.param == "memory" else tmp_path.as_uri())
 
 
