@@ -204,11 +204,12 @@ def test_runs_are_trained_recorded_and_written(
     assert [bool(one.pop("about")) for one in settings] == [True, True]
     assert settings[0] == settings[1], "labels are the only difference"
     assert {variant for name, variant in records if name == "shipped"} == {
-        *("causal", "offline", "noise")
+        *("causal", "offline", "noise", "first_mask", "first_box")
     }
     page = (docs / "results.md").read_text()
     assert "memory - no_memory" in page
     assert "the network takes masks alone" in page
+    assert "**amodal, causal, masks from the first box**" in page
     for case in ("best", "median", "worst"):
         assert f"images/results-{case}.png" in page
         assert cv2.imread(str(docs / "images" / f"results-{case}.png")) is not None

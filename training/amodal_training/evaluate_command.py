@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -17,6 +17,7 @@ from amodal_model.errors import InputError
 from amodal_model.source_prompted import PromptedSource
 from amodal_model.stream import AmodalSegmenter
 from amodal_training.evaluation import EvaluationOptions, evaluate_dataset
+from amodal_training.evaluation_following import FirstPrompt, following
 from amodal_training.evaluation_identity import evaluate_identity, identity_methods
 from amodal_training.evaluation_method import segmenter_method
 from amodal_training.evaluation_propagation import (
@@ -56,6 +57,9 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
         bool,
         typer.Option("--noise", help="Disturb the visible masks: contours by 2 px, 5 % missing."),
     ] = False,
+    masks: Annotated[
+        str, typer.Option(help="given; or followed by --model: first_mask, first_box of each.")
+    ] = "given",
     prompted: Annotated[
         bool,
         typer.Option("--prompted", help="Instead: J and F of objects followed from their boxes."),
@@ -68,6 +72,7 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
     """Print the figures of a model on a dataset with amodal ground truth, next to the baselines."""
     if json_path is not None and (json_path.is_dir() or not json_path.absolute().parent.is_dir()):
         raise InputError(f"--json {json_path}: must be a file in a folder that exists")
+    first = _first_prompt(masks, is_completed=not (model == "none" or identity or prompted))
     if prompted:
         segmenter = None if model == "none" else amodal_model.load(model)
         _evaluate_prompted(dataset, segmenter, limit_clips, json_path)
@@ -84,7 +89,8 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
         evaluate_ids(dataset, segmenters, limit_clips, json_path)
         return
     methods = [segmenter_method(name, segmenter, mode) for name, segmenter in segmenters]
-    options = EvaluationOptions(not no_baselines, flow, limit_clips, progress=True, noise=noise)
+    follow = None if first is None else following(segmenters[0][1], first)
+    options = EvaluationOptions(not no_baselines, flow, limit_clips, True, noise, follow)
     evaluation = evaluate_dataset(dataset, methods, options)
     reports = report_on(evaluation)
     console = Console()
@@ -96,6 +102,23 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
     print_report(console if console.is_terminal else Console(width=_WIDE), evaluation, reports)
     if json_path is not None:
         write_json(json_path, {"mode": mode, **report_json(evaluation, reports)})
+
+
+def _first_prompt(masks: str, *, is_completed: bool) -> FirstPrompt | None:
+    """Return the prompts that visible masks are followed from; ``None`` for given ones.
+
+    Raises:
+        InputError: no such choice, or no model that completes what is followed.
+    """
+    if masks == "given":
+        return None
+    choices: tuple[FirstPrompt, ...] = get_args(FirstPrompt)
+    for first in choices:
+        if masks == first and is_completed:
+            return first
+    if masks in choices:
+        raise InputError(f"--masks {masks} needs a --model, and measures what it completes")
+    raise InputError(f"--masks {masks!r} is not one of given, {', '.join(choices)}")
 
 
 def _evaluate_prompted(

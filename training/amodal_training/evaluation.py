@@ -6,7 +6,7 @@ Clips are read, completed and measured one at a time; of each prediction only th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -55,6 +55,8 @@ class EvaluationOptions(NamedTuple):
         limit_clips: only the first so many videos.
         progress: show a progress bar on standard error.
         noise: disturb the visible masks that methods and baselines get; see ``evaluation_noise``.
+        follow: gives a clip the visible masks that methods and baselines get in place of the true
+            ones; see ``evaluation_following``.
     """
 
     baselines: bool = True
@@ -62,6 +64,7 @@ class EvaluationOptions(NamedTuple):
     limit_clips: int | None = None
     progress: bool = False
     noise: bool = False
+    follow: Callable[[EvaluationClip], EvaluationClip] | None = None
 
 
 DEFAULT_OPTIONS = EvaluationOptions()
@@ -87,6 +90,7 @@ class Evaluation:
         orders: by name what each stated order is worth, one entry a track: the methods that state
             one, then the heuristic.
         noise: whether the visible masks were disturbed.
+        is_followed: whether they were followed from prompts.
     """
 
     dataset: str
@@ -94,6 +98,7 @@ class Evaluation:
     rows: tuple[Row, ...]
     orders: Mapping[str, Sequence[OrderCounts]] = field(default_factory=dict)
     noise: bool = False
+    is_followed: bool = False
 
 
 class PairKey(NamedTuple):
@@ -144,7 +149,8 @@ def evaluate_dataset(
     measured: dict[str, list[TrackMeasures]] = {}
     orders: dict[str, list[OrderCounts]] = {}
     for clip in _with_progress(clip_set, options.progress):
-        shown = disturb(clip) if options.noise else clip
+        shown = clip if options.follow is None else options.follow(clip)
+        shown = disturb(shown) if options.noise else shown
         predictions = {method.name: method.predict(shown) for method in methods}
         for name, measures in measure_clip(clip, shown, predictions, options):
             measured.setdefault(name, []).append(measures)
@@ -157,7 +163,8 @@ def evaluate_dataset(
         if name in measured
     )
     name = dataset.resolve().name
-    return Evaluation(name, len(clip_set.videos), rows, orders, options.noise)
+    followed = options.follow is not None
+    return Evaluation(name, len(clip_set.videos), rows, orders, options.noise, followed)
 
 
 def _with_progress(clip_set: EvaluationSet, show: bool) -> Iterable[EvaluationClip]:

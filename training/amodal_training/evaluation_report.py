@@ -115,6 +115,7 @@ def report_json(evaluation: Evaluation, reports: Sequence[Report]) -> dict[str, 
         "dataset": evaluation.dataset,
         "clips": evaluation.clips,
         "noise": evaluation.noise,
+        "followed": evaluation.is_followed,
         "tracks": len(pairs.sources) if pairs else 0,
         "sources": len(set(pairs.sources)) if pairs else 0,
         "pairs": len(pairs.hidden) if pairs else 0,
@@ -183,6 +184,7 @@ def print_report(console: Console, evaluation: Evaluation, reports: Sequence[Rep
     title = "{dataset}: {clips} clips of {sources} sources, {tracks} tracks, {pairs} pairs".format(
         **size
     )
+    title += ", visible masks followed from prompts" if evaluation.is_followed else ""
     title += ", visible masks disturbed" if evaluation.noise else ""
     console.print(_main_table(title, reports))
     console.print(_bin_table(reports))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 
 import amodal_model
 from amodal_model.stream import AmodalSegmenter
 from amodal_training.evaluation import EvaluationOptions, evaluate_dataset
+from amodal_training.evaluation_following import FirstPrompt, following
 from amodal_training.evaluation_method import Method, segmenter_method
 from amodal_training.results_methods import TrainingData, job_method, run_config, train_job
 from amodal_training.results_records import (
@@ -26,7 +27,8 @@ from amodal_training.results_runs import Job
 from amodal_training.rollout import Following
 
 SHIPPED = "shipped"
-VARIANTS = ("causal", "offline", "noise")
+FOLLOWED: tuple[FirstPrompt, ...] = get_args(FirstPrompt)
+VARIANTS = ("causal", "offline", "noise", *FOLLOWED)
 
 Say = Callable[[str], None]
 
@@ -101,7 +103,9 @@ def _as_json(settings: Mapping[str, Any]) -> Any:
 
 
 def record_shipped(places: Places, say: Say, model: str = SHIPPED) -> bool:
-    """Evaluate the shipped model where a record of it is missing: causal, offline and with noise.
+    """Evaluate the shipped model where a record of it is missing.
+
+    Causal, offline, with disturbed masks, and with masks followed from prompts.
 
     A record of another model than the one that is shipped now, or of other datasets, counts as
     missing.
@@ -126,11 +130,14 @@ def record_shipped(places: Places, say: Say, model: str = SHIPPED) -> bool:
         for name, records in _measure(both, places, options).items():
             for method, record in records.items():
                 found.setdefault(method, {})[name] = record
-    if "noise" in missing:
-        say("shipped: evaluating with disturbed masks")
-        options = EvaluationOptions(flow=False, limit_clips=places.limit_clips, noise=True)
-        disturbed = _measure([_shipped(segmenter, "causal")], places, options)
-        found["noise"] = {name: records["causal"] for name, records in disturbed.items()}
+    others = EvaluationOptions(flow=False, limit_clips=places.limit_clips)
+    other_masks: dict[str, EvaluationOptions] = {"noise": others._replace(noise=True)}
+    for first in FOLLOWED:
+        other_masks[first] = others._replace(follow=following(segmenter, first))
+    for variant in (v for v in missing if v in other_masks):
+        say(f"shipped: evaluating with other masks, {variant}")
+        measured = _measure([_shipped(segmenter, "causal")], places, other_masks[variant])
+        found[variant] = {name: records["causal"] for name, records in measured.items()}
     for variant in missing:
         written = write_record(places.records, Record(SHIPPED, variant, settings, found[variant]))
         say(f"shipped: wrote {written}")

@@ -65,7 +65,8 @@ class Record:
 
     Attributes:
         name: of the run, or ``shipped``.
-        variant: the seed of a run; ``causal``, ``offline`` or ``noise`` of the shipped model.
+        variant: the seed of a run; of the shipped model ``causal``, ``offline``, ``noise``, or
+            the prompts that its visible masks were followed from.
         settings: how it was made, for the reader.
         datasets: by name.
     """
