@@ -63,6 +63,18 @@ def _finish(place: Workplace, job: Job) -> None:
         run.publish()
 
 
+def test_an_execution_that_is_told_to_stop_does_not_count_its_frames_to_the_end(
+    place: Workplace, clip: SmallClip
+) -> None:
+    stop = StopSignal()
+    stop.set()
+    job = _claim(place, _add(place, clip, "causal", "motion"))
+    with pytest.raises(Superseded, match="told to stop"), JobRun(place, job, stop):
+        pass
+    with place.database.read() as connection:
+        assert jobs.find_job(connection, job.id).frames_total is None
+
+
 @pytest.mark.parametrize("masks", ["given", "prompted", "motion"])
 @pytest.mark.parametrize("mode", ["causal", "offline"])
 def test_an_execution_goes_on_after_the_chunks_of_another(

@@ -11,7 +11,8 @@ import pytest
 
 from amodal_model.errors import DatasetError, InputError
 from amodal_model.masks import box_mask, encode_rle
-from amodal_service.sources import find_sources
+from amodal_model.video import no_check, open_clip
+from amodal_service.sources import CheckedClip, find_sources
 
 
 @pytest.fixture
@@ -121,3 +122,22 @@ def test_an_empty_list_of_videos_is_refused(dataset: Path, said: list[str]) -> N
     _write_masks(dataset / "visible.json", [])
     with pytest.raises(DatasetError, match="its 'videos' list is empty"):
         find_sources(dataset, None, said.append)
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_check_ends_the_reading_and_the_counting_of_a_clip(dataset: Path, limit: int) -> None:
+    def check(frames: int) -> None:
+        if frames > limit:
+            raise InputError(f"{frames} frames")
+
+    clip = CheckedClip(open_clip(dataset / "videos" / "a"), check)
+    given: list[int] = []
+    with pytest.raises(InputError, match=f"{limit + 1} frames"):
+        given.extend(frame.index for frame in clip.frames())  # keeps what came before the error
+    assert given == list(range(limit))
+    with pytest.raises(InputError, match="3 frames"):
+        clip.count()
+    counted: list[int] = []
+    free = CheckedClip(clip.clip, no_check)
+    assert free.count(counted.append) == counted[-1] == 3
+    assert [frame.index for frame in free.frames(1)] == [1, 2]
