@@ -98,11 +98,17 @@ def children(pid: int | str) -> list[int]:
 
 def fork_server() -> int:
     """Return the process that decoders are forked from; the latest where there are several."""
-    return max(
+    servers = [
         pid
         for pid in children("self")
         if b"amodal_service.decoding_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    )
+    ]
+    return max(servers, key=_started)
+
+
+def _started(pid: int) -> int:
+    """Return when a process started, in ticks; process numbers begin again after the highest."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
