@@ -104,6 +104,7 @@ class Probe:
         self.closed: Closed | None = None
 
     def __enter__(self) -> Probe:
+        self.connection.__enter__()
         return self
 
     def __exit__(
@@ -112,7 +113,7 @@ class Probe:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.connection.close()
+        self.connection.__exit__(kind, error, traceback)
 
     # Hearing -----------------------------------------------------------------------------------
 
