@@ -18,7 +18,7 @@ from amodal_model.errors import UnavailableError
 from amodal_service.conformance.checks import CHECKS, Check, judge, run_checks
 from amodal_service.conformance.target import Target
 
-IDLE_S = 2.0
+IDLE_S = 4.0
 BROKEN_TIMEOUT_S = 2.0 * IDLE_S
 """Longer than a server takes to close an idle stream."""
 
