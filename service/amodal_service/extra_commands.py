@@ -26,6 +26,7 @@ _HELP = {
     "mine": "Mine visible masks from raw video.",
     "segment": "Complete the silhouettes of a clip on a server.",
     "jobs": "Jobs on a server: list, submit, show, wait, results, download, cancel.",
+    "conformance": "Check that a server speaks the streaming protocol, from outside.",
     "keys": "Make, list, replace and withdraw API keys.",
     "serve": "Serve clips and jobs over REST.",
     "worker": "Run jobs of a server's database, beside it or elsewhere.",

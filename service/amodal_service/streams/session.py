@@ -72,6 +72,7 @@ class _Shared:
     orders: tuple[Order, ...] = ()
     drops: list[tuple[int, DropCause, str]] = field(default_factory=list)
     taken: int = 0
+    told: int = 0
     is_busy: bool = False
     is_full: bool = True
 
@@ -147,7 +148,7 @@ class Session:
             shared.is_busy = True
             now, shared.orders = orders_for(shared.orders, frame.header.seq)
             is_full, shared.is_full = shared.is_full, False
-            dropped = self._unreported + len(shared.drops)
+            dropped = shared.told = self._unreported + len(shared.drops)
         self._wake(self)
         terms = self.terms
         return Task(
@@ -242,9 +243,9 @@ class Session:
             late = list(mailbox) if self.terms.options.mode != "lossless" else []
             if late:
                 mailbox.clear()
+            for old in late:  # before the new one can be taken: its result tells of them
+                self._drop(old.header.seq, "superseded", "")
             mailbox.append(frame)
-        for old in late:
-            self._drop(old.header.seq, "superseded", "")
         if late:
             self._return_credit(len(late))
         self._poke()
@@ -354,7 +355,7 @@ class Session:
             self._drop(done.seq, "decode_error", done.error)
         else:
             self._results += 1
-            self._unreported = 0
+            self._unreported -= self._shared.told  # others were dropped meanwhile
             FRAMES.labels("result").inc()
             self.outbox.keep(done.seq, done.packet)
             for order in done.orders:
