@@ -14,6 +14,8 @@ from amodal_model.errors import InputError
 _PNG = b"\x89PNG\r\n\x1a\n"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_MAX_MARKERS = 4096
+"""Before the size; more are there to keep us busy."""
 
 
 def image_size(codec: int, payload: memoryview, stated: tuple[int, int]) -> tuple[int, int]:
@@ -76,7 +78,9 @@ def _jpeg_size(payload: memoryview) -> tuple[int, int]:
     if bytes(payload[:2]) != b"\xff\xd8":
         raise InputError("payload is not a JPEG image")
     at = 2
-    while at + 4 <= len(payload) and payload[at] == 0xFF:
+    for _ in range(_MAX_MARKERS):
+        if at + 4 > len(payload) or payload[at] != 0xFF:
+            break
         marker = payload[at + 1]
         if marker == 0xFF or marker in _STANDALONE:
             at += 1 if marker == 0xFF else 2

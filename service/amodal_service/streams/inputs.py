@@ -7,7 +7,7 @@ from typing import Any
 
 from amodal_client.stream_messages import BoxPx, GivenObject, MaskRle, PromptObject
 from amodal_model.errors import InputError, LimitError
-from amodal_model.given_prompts import mask_from_polygons
+from amodal_model.given_prompts import MAX_ID, mask_from_polygons
 from amodal_model.masks import BoxedMask, decode_crop_rle, decode_rle, encode_rle
 from amodal_model.prompts import PromptEntry, frame_prompts, prompts_from_json
 from amodal_model.visible_source import Prompt
@@ -42,6 +42,8 @@ def given_prompts(
 
 
 def _given(each: GivenObject, frame_size: tuple[int, int]) -> Prompt:
+    if each.track_id is not None and not -MAX_ID <= each.track_id <= MAX_ID:
+        raise InputError(f"the id must be from {-MAX_ID} to {MAX_ID}")
     stated = [name for name in ("rle", "polygon", "box") if getattr(each, name) is not None]
     if len(stated) != 1:
         raise InputError(f"has {' and '.join(stated) or 'nothing'}, must be rle, polygon or box")
