@@ -365,6 +365,12 @@ class LoadStream:
         self._resent_from = self.next_seq
         self.next_seq = self.welcome.received_seq + 1
 
+    def forget_outstanding(self) -> int:
+        """Give up the frames that have no outcome yet; return how many."""
+        count = len(self._outstanding)
+        self._outstanding.clear()
+        return count
+
     async def changed(self, timeout_s: float = 60.0) -> None:
         """Wait for anything from the server.
 
