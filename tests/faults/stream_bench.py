@@ -32,6 +32,7 @@ from faults.stream_load import (
     LoadClip,
     LoadStream,
     load_clip,
+    open_all,
     percentile_ms,
     result_of,
     server_age_ms,
@@ -250,8 +251,7 @@ async def _many(server: MeasuredServer, plan: Plan, report: Report) -> None:
     one = LoadStream([server.url], clip, {"mode": "lossless"})
     options = {"mode": "lossless", "max_objects": 8, "max_message_bytes": 1 << 20}
     many = [LoadStream([server.url], clip, options, shift=7 * n) for n in range(MANY)]
-    for stream in (one, *many):
-        await stream.open()
+    await open_all([one, *many])
     each = -(-2 * clip.lap // MANY)
     rates: dict[str, list[float]] = defaultdict(list)
     for turn in range(plan.turns + 1):
@@ -282,8 +282,7 @@ async def _idle(server: MeasuredServer, plan: Plan, report: Report) -> None:
         LoadStream([server.url], clip, options, with_images=False, shift=n)
         for n in range(plan.idle_streams)
     ]
-    for stream in streams:
-        await stream.open()
+    await open_all(streams)
     started_s, began_s = server.cpu_s(), time.monotonic()
     samples: list[int] = []
     sampling = asyncio.create_task(_sample(server, samples))
@@ -444,8 +443,7 @@ async def _capacity(server: MeasuredServer, clip: LoadClip, report: Report) -> f
     """Return the frames a second that streams get done when flat out."""
     options = {"mode": "lossless", "max_objects": 8, "max_message_bytes": 1 << 20}
     streams = [LoadStream([server.url], clip, options, shift=7 * n) for n in range(OVERLOADED)]
-    for stream in streams:
-        await stream.open()
+    await open_all(streams)
     await asyncio.gather(*(stream.send_flat_out(4) for stream in streams))
     began_s = time.monotonic()
     await asyncio.gather(*(stream.send_flat_out(20) for stream in streams))
@@ -462,8 +460,7 @@ async def _overrun(
     streams = [
         LoadStream([server.url], clip, options, shift=7 * n, keep=True) for n in range(OVERLOADED)
     ]
-    for stream in streams:
-        await stream.open()
+    await open_all(streams)
     fps = OVERLOAD * capacity / OVERLOADED
     await asyncio.gather(*(stream.send_at(fps, seconds) for stream in streams))
     for stream in streams:
