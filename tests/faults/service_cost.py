@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpx2
 import msgspec
-from service_processes import ServiceProcess, free_port, wait_until
+from measured_server import MEGABYTE, MeasuredServer, running_server
 from small_clips import SmallClip, write_small_clip
 
 import amodal_model
@@ -40,8 +37,6 @@ from amodal_service.sources import find_sources
 FRAMES = 75
 SIZE = (480, 640)
 OBJECTS = 5
-MEGABYTE = 1 << 20
-_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -59,18 +54,18 @@ def _measure(folder: Path, clip: SmallClip, clips: int) -> dict[str, float]:
     """Take library and server in turns: what slows the machine down slows down both."""
     segmenter = amodal_model.load()
     taken: dict[str, list[float]] = defaultdict(list)
-    with _running_server(folder) as (_, pid):
-        report = {"idle_megabytes": _memory_bytes(pid) / MEGABYTE}
-        report["idle_cpu_ms_a_second"] = _idle_cost(pid)
-    with _running_server(folder, "--no-worker") as (client, pid):
+    with running_server(folder) as server:
+        report = {"idle_megabytes": server.memory_bytes() / MEGABYTE}
+        report["idle_cpu_ms_a_second"] = _idle_cost(server)
+    with running_server(folder, "--no-worker") as server:
         for turn in range(clips + 1):  # the first warms up
             costs = {"library": _library_cpu_s(clip, segmenter)}
             for kind, request in _requests(clip).items():
-                costs[kind] = _request_cpu_s(client, pid, request)
+                costs[kind] = _request_cpu_s(server, request)
             for kind, cost in costs.items():
                 taken[kind] += [cost] if turn else []
-        report["after_clips_megabytes"] = _memory_bytes(pid) / MEGABYTE
-        report["processes_after_clips"] = len(_family(pid))
+        report["after_clips_megabytes"] = server.memory_bytes() / MEGABYTE
+        report["processes_after_clips"] = len(server.family())
     median = {kind: statistics.median(costs) for kind, costs in taken.items()}
     report |= {f"{kind}_cpu_ms_a_frame": 1000 * cost / FRAMES for kind, cost in median.items()}
     ratios = {kind: cost / median["library"] - 1 for kind, cost in median.items()}
@@ -84,39 +79,16 @@ def _library_cpu_s(clip: SmallClip, segmenter: AmodalSegmenter) -> float:
     return time.process_time() - started_s
 
 
-def _request_cpu_s(client: httpx2.Client, pid: int, request: dict[str, Any]) -> float:
-    started_s = _cpu_s(pid)
-    client.post("/v1/segment", **request).raise_for_status()
+def _request_cpu_s(server: MeasuredServer, request: dict[str, Any]) -> float:
+    started_s = server.cpu_s()
+    httpx2.post(f"{server.url}/v1/segment", timeout=600, **request).raise_for_status()
     time.sleep(0.1)  # for the decoder to end and be counted
-    return _cpu_s(pid) - started_s
+    return server.cpu_s() - started_s
 
 
 def _segment(clip: SmallClip, segmenter: AmodalSegmenter) -> list[Record]:
     source = find_sources(clip.video, clip.visible, lambda line: None).clips[0]
     return [frame.record for frame in finished_frames(source, segmenter, "causal")]
-
-
-@contextmanager
-def _running_server(folder: Path, *options: str) -> Iterator[tuple[httpx2.Client, int]]:
-    """Run a server as it is by default, not in a hurry as in tests."""
-    port = free_port()
-    settings = {"AMODAL_DATA": str(folder / "data"), "AMODAL_POLL_S": "0.5"}
-    settings |= {"AMODAL_HEARTBEAT_S": "2", "AMODAL_DEAD_AFTER_S": "15"}
-    server = ServiceProcess("serve", settings, folder / "log", "--port", str(port), *options)
-    try:
-        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as client:
-            wait_until(lambda: _answers(client), timeout_s=120)
-            time.sleep(3)
-            yield client, server.pid
-    finally:
-        server.stop()
-
-
-def _answers(client: httpx2.Client) -> bool:
-    try:
-        return client.get("/readyz").status_code == 200
-    except httpx2.TransportError:
-        return False
 
 
 def _requests(clip: SmallClip) -> dict[str, dict[str, Any]]:
@@ -147,39 +119,10 @@ def _requests(clip: SmallClip) -> dict[str, dict[str, Any]]:
     }
 
 
-def _idle_cost(pid: int) -> float:
-    started_s = _cpu_s(pid)
+def _idle_cost(server: MeasuredServer) -> float:
+    started_s = server.cpu_s()
     time.sleep(10)
-    return round(1000 * (_cpu_s(pid) - started_s) / 10, 2)
-
-
-def _cpu_s(pid: int) -> float:
-    """Return the processor time so far of a process and of all that it started, ended or not."""
-    # utime, stime, and both of the children that were waited for
-    return sum(sum(map(int, _fields(each)[11:15])) for each in _family(pid)) / _TICKS_A_SECOND
-
-
-def _family(pid: int) -> list[int]:
-    """Return a process and its descendants."""
-    parents = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended since
-            parents[int(folder.name)] = int(_fields(int(folder.name))[1])
-    family = [pid]
-    for member in family:  # grows meanwhile
-        family += [child for child, parent in parents.items() if parent == member]
-    return family
-
-
-def _fields(pid: int) -> list[str]:
-    """Return the fields of ``/proc/PID/stat`` from the state on, the third by its manual."""
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-
-
-def _memory_bytes(pid: int) -> int:
-    """Return the resident memory of a process and its descendants."""
-    pages = sum(int(_fields(each)[21]) for each in _family(pid))
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return round(1000 * (server.cpu_s() - started_s) / 10, 2)
 
 
 if __name__ == "__main__":
