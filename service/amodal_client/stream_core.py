@@ -425,12 +425,12 @@ class StreamCore:
         return math.inf if self.is_overfull else self._ack_due_s
 
     def _next_frame(self) -> Shipment | None:
-        if self._again or self._queue:
-            is_again = bool(self._again)
-            seq = (self._again or self._queue).popleft()
-            frame = self._frames[seq].frame
-            assert frame is not None  # noqa: S101  only kept frames are queued
-            return Shipment(seq, frame, REPLAYED if is_again else 0)
+        for queued, flags in ((self._again, REPLAYED), (self._queue, 0)):
+            while queued:
+                seq = queued.popleft()
+                sent = self._frames.get(seq)
+                if sent is not None and sent.frame is not None:  # not let go of meanwhile
+                    return Shipment(seq, sent.frame, flags)
         if self._mailbox is None:
             return None
         (seq, frame), self._mailbox = self._mailbox, None
