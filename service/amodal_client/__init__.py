@@ -9,9 +9,11 @@
                 print(frame.pts_s, each.track_id, each.occlusion_rate, each.amodal_mask)
         client.download(job, "overlay.mp4", "overlay.mp4")
 
-`AsyncClient` has the same methods for an event loop.
+`AsyncClient` has the same methods for an event loop. Live streams: `Client.stream`.
 """
 
+from amodal_client.async_stream import AsyncStream
+from amodal_client.blocking_stream import Stream
 from amodal_client.client import AsyncClient, Client
 from amodal_client.errors import (
     AccessError,
@@ -28,9 +30,24 @@ from amodal_client.errors import (
     ProblemError,
     QuotaError,
     ServerError,
+    StreamClosedError,
     UsageError,
     WaitTimeoutError,
 )
+from amodal_client.stream_events import (
+    Ended,
+    FramesDropped,
+    Latency,
+    LeavingServer,
+    PromptTaken,
+    Resumed,
+    StreamedObject,
+    StreamEvent,
+    StreamResult,
+    Totals,
+)
+from amodal_client.stream_messages import GivenObject, MaskRle
+from amodal_client.stream_options import ResumePoint, StreamOptions
 from amodal_client.values import (
     Artifact,
     Event,
@@ -47,26 +64,43 @@ __all__ = [
     "AnswerError",
     "Artifact",
     "AsyncClient",
+    "AsyncStream",
     "Client",
     "ClientError",
     "ConflictError",
     "ConnectionLostError",
+    "Ended",
     "Event",
     "FrameResult",
+    "FramesDropped",
+    "GivenObject",
     "InvalidRequestError",
     "Job",
     "JobCancelledError",
     "JobEndedError",
     "JobFailedError",
+    "Latency",
+    "LeavingServer",
     "LimitError",
+    "MaskRle",
     "MissingError",
     "Model",
     "ObjectResult",
     "ProblemError",
+    "PromptTaken",
     "QuotaError",
+    "ResumePoint",
+    "Resumed",
     "Rle",
     "SegmentedClip",
     "ServerError",
+    "Stream",
+    "StreamClosedError",
+    "StreamEvent",
+    "StreamOptions",
+    "StreamResult",
+    "StreamedObject",
+    "Totals",
     "UsageError",
     "WaitTimeoutError",
 ]

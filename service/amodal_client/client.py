@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 import httpx2
 
+from amodal_client.async_stream import AsyncStream
+from amodal_client.blocking_stream import Stream
 from amodal_client.errors import UsageError
 from amodal_client.exchange import Exchange
 from amodal_client.flows import Flows, JobProgress, Source
+from amodal_client.stream_options import StreamOptions, stream_setup
 from amodal_client.transport import AsyncTransport, BlockingTransport, run_blocking
 from amodal_client.uploads import UploadProgress
 from amodal_client.values import (
@@ -58,7 +61,12 @@ class AsyncClient(Flows):
     ) -> None:
         options = _options(url, api_key, timeout_s)
         transport = AsyncTransport(httpx2.AsyncClient(**options))
+        self._url = url
         super().__init__(Exchange(transport, retry_s))
+
+    def stream(self, **options: Unpack[StreamOptions]) -> AsyncStream:
+        """Return a live stream, to be opened with ``async with``; options: `StreamOptions`."""
+        return AsyncStream(self._exchange, self._url, stream_setup(options))
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -88,7 +96,13 @@ class Client:
     ) -> None:
         options = _options(url, api_key, timeout_s)
         transport = BlockingTransport(httpx2.Client(**options))
-        self._flows = Flows(Exchange(transport, retry_s))
+        self._url = url
+        self._exchange = Exchange(transport, retry_s)
+        self._flows = Flows(self._exchange)
+
+    def stream(self, **options: Unpack[StreamOptions]) -> Stream:
+        """Return a live stream, to be opened with ``with``; options: `StreamOptions`."""
+        return Stream(self._exchange, self._url, stream_setup(options))
 
     def segment(
         self,

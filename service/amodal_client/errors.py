@@ -8,6 +8,7 @@
     ├── JobEndedError       (RuntimeError)     the job will give no (more) results; has ``job``
     │   ├── JobFailedError                     ... it failed
     │   └── JobCancelledError                  ... it was cancelled
+    ├── StreamClosedError   (RuntimeError)     the live stream cannot go on; has ``code``
     └── ProblemError        (RuntimeError)     the service refused: RFC 9457 problem details
         ├── InvalidRequestError (ValueError)   400, 406, 415, 416, 422: not valid
         │   └── LimitError                     413: larger than a limit
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
+    from amodal_client.stream_messages import ErrorMessage
     from amodal_client.values import Job
 
 _PASSING = frozenset({429, 502, 503, 504})
@@ -86,6 +88,18 @@ class JobCancelledError(JobEndedError):
 
 def _ended(job: Job) -> str:
     return f"job {job.id} was {job.state} after {job.frames_done} frames"
+
+
+class StreamClosedError(ClientError, RuntimeError):
+    """The live stream cannot go on.
+
+    Attributes:
+        code: close code of its websocket.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"stream closed: {reason or 'no reason given'} (code {code})")
+        self.code = code
 
 
 class ProblemError(ClientError, RuntimeError):
@@ -161,6 +175,15 @@ def problem_error(status: int, headers: Mapping[str, str], body: bytes) -> Probl
     waits = headers.get("retry-after", "")
     retry_after_s = float(waits) if waits.isdecimal() and len(waits) < 9 else 0.0
     return _BY_STATUS.get(status, fallback)({**problem, "status": status}, retry_after_s)
+
+
+def stream_error(code: int, reason: str, told: ErrorMessage | None) -> ClientError:
+    """Return the error of a stream that was closed for good; ``told`` is what was said before."""
+    if told is None:
+        return StreamClosedError(code, reason)
+    problem = {"type": told.type, "title": told.title, "detail": told.detail}
+    kind = _BY_STATUS.get(told.status, ServerError if told.status >= 500 else ProblemError)
+    return kind({**problem, "status": told.status})
 
 
 def ended_error(job: Job) -> JobEndedError:
