@@ -7,13 +7,14 @@ the remembered silhouette lies, its side how large it is. Transforms read ``targ
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
-from amodal_model.masks import Box, BoxedMask
+from amodal_model.masks import Box, BoxedMask, intersect_boxes
 
 
 class Window(NamedTuple):
@@ -66,94 +67,135 @@ def old_from_new(old: Window, new: Window) -> Float32[np.ndarray, "2 3"]:
     return np.array([[scale, 0, shift_x], [0, scale, shift_y]], np.float32)
 
 
+class Coverage:
+    """How many visible masks hold each pixel of a frame, and where any does, halved at will.
+
+    Args:
+        counts: number of masks over each pixel, at most 255.
+    """
+
+    def __init__(self, counts: UInt8[np.ndarray, "H W"]) -> None:
+        self.counts = counts
+        self._levels: list[UInt8[np.ndarray, "h w"]] = []
+
+    def level(self, halvings: int) -> UInt8[np.ndarray, "h w"]:
+        """Return the share of each block of ``2 ** halvings`` pixels under masks, 0 to 255.
+
+        Blocks are aligned to the frame's origin; the last ones may reach beyond the frame.
+        """
+        if not self._levels:
+            self._levels.append(np.asarray(cv2.compare(self.counts, 0, cv2.CMP_GT), np.uint8))
+        while len(self._levels) <= halvings:
+            self._levels.append(_halve(self._levels[-1]))
+        return self._levels[halvings]
+
+
 def crop_masks(
-    own: BoxedMask, coverage: UInt8[np.ndarray, "H W"], window: Window, size: int
-) -> UInt8[np.ndarray, "size size 3"]:
-    """Return (own, others, outside) of a window as coverage in [0, 255], area-sampled.
+    own: BoxedMask, coverage: Coverage, window: Window, size: int
+) -> UInt8[np.ndarray, "size size 4"]:
+    """Return (own, others, outside, outside) of a window as coverage in [0, 255], area-sampled.
+
+    Windows larger than the crop are sampled from blocks of 2, 4, 8, ... pixels. There, others is
+    what any mask covers less what the own mask covers alone, so it can be off by a few of 255
+    where both meet.
 
     Args:
         own: the object's visible mask.
-        coverage: how many visible masks hold each pixel of the frame, own mask included.
+        coverage: of the frame, own mask included.
         window: the square of the frame to look at; may reach beyond it.
         size: side of the crop, pixels.
     """
-    height, width = coverage.shape
-    half = window.side / 2
-    left, top = int(np.floor(window.center_x - half)) - 1, int(np.floor(window.center_y - half)) - 1
-    # a whole block of `_sample` beyond the window: its padding must not reach inside
-    reach = int(window.side) + 3 + _shrink(window, size)
-    right, bottom = left + reach, top + reach
-    box = (max(left, 0), max(top, 0), min(right, width), min(bottom, height))
+    halvings = max(int(window.side / size), 1).bit_length() - 1
+    block = 1 << halvings
+    covered = coverage.level(halvings)
+    left, top = window.center_x - window.side / 2, window.center_y - window.side / 2
+    box = (
+        max(math.floor(left / block) - 1, 0),
+        max(math.floor(top / block) - 1, 0),
+        min(math.ceil((left + window.side) / block) + 1, covered.shape[1]),
+        min(math.ceil((top + window.side) / block) + 1, covered.shape[0]),
+    )
     if box[2] <= box[0] or box[3] <= box[1]:
-        beyond = np.zeros((size, size, 3), np.uint8)
-        beyond[..., 2] = 255
+        beyond = np.zeros((size, size, 4), np.uint8)
+        beyond[..., 2:] = 255
         return beyond
-    mine = own.within(box).view(np.uint8)
-    covered = coverage[box[1] : box[3], box[0] : box[2]]
-    shrink = _shrink(window, size)
-    channels = (mine * np.uint8(255), cv2.compare(covered, mine, cv2.CMP_GT))
-    small = [_average(np.asarray(channel, np.uint8), shrink, 0) for channel in channels]
-    small.append(_outside(covered.shape, shrink))
-    return _sample(np.asarray(cv2.merge(small), np.uint8), box, window, size)
-
-
-def _shrink(window: Window, size: int) -> int:
-    """Return by how much a window is averaged down before it is sampled."""
-    return max(int(window.side / size), 1)
-
-
-def _average(
-    channel: UInt8[np.ndarray, "h w"], shrink: int, padding: int
-) -> UInt8[np.ndarray, "h2 w2"]:
-    """Average blocks of ``shrink`` pixels; what a last block lacks is padding."""
-    if shrink == 1:
-        return channel
-    pad_y, pad_x = -channel.shape[0] % shrink, -channel.shape[1] % shrink
-    if pad_y or pad_x:
-        channel = np.asarray(
-            cv2.copyMakeBorder(channel, 0, pad_y, 0, pad_x, cv2.BORDER_CONSTANT, value=(padding,)),
-            np.uint8,
-        )
-    while shrink > 1:
-        # two by two is the fast case of OpenCV
-        step = 2 if shrink % 2 == 0 else shrink
-        shape = (channel.shape[1] // step, channel.shape[0] // step)
-        channel = np.asarray(cv2.resize(channel, shape, interpolation=cv2.INTER_AREA), np.uint8)
-        shrink //= step
-    return channel
-
-
-def _outside(shape: tuple[int, int], shrink: int) -> UInt8[np.ndarray, "h2 w2"]:
-    """Return how much of each block of a part of the frame lies beyond that part."""
-    if shape[0] % shrink == 0 and shape[1] % shrink == 0:
-        return np.zeros((shape[0] // shrink, shape[1] // shrink), np.uint8)
-    return _average(np.zeros(shape, np.uint8), shrink, 255)
-
-
-def _sample(
-    stack: UInt8[np.ndarray, "h w 3"], box: Box, window: Window, size: int
-) -> UInt8[np.ndarray, "size size 3"]:
-    """Sample a window out of a part of the frame that was averaged down by its shrink."""
-    shrink = _shrink(window, size)
-    scale = size * shrink / window.side
+    mine, others = _mine_and_others(own, coverage, box, halvings)
+    outside = _outside(own.frame_size, box, block)
+    unit = window.side / size / block
     matrix = np.array(
         [
-            [scale, 0, size / 2 + (box[0] - window.center_x) * scale / shrink + scale / 2 - 0.5],
-            [0, scale, size / 2 + (box[1] - window.center_y) * scale / shrink + scale / 2 - 0.5],
+            [unit, 0, left / block - box[0] + unit / 2 - 0.5],
+            [0, unit, top / block - box[1] + unit / 2 - 0.5],
         ],
         np.float32,
     )
-    return np.asarray(
-        cv2.warpAffine(
-            stack,
-            matrix,
-            (size, size),
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=(0, 0, 255),
-        ),
-        np.uint8,
+    # OpenCV is fast at four channels and rows of sixteen; the odd columns of the last are cut off
+    sampled = cv2.warpAffine(
+        cv2.merge([mine, others, outside, outside]),
+        matrix,
+        (-(-size // 16) * 16, size),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(0, 0, 255, 255),
     )
+    return np.asarray(sampled, np.uint8)[:, :size]
+
+
+def _mine_and_others(
+    own: BoxedMask, coverage: Coverage, box: Box, halvings: int
+) -> tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]:
+    """Return how far the own mask, and others, cover the blocks of a part of the frame."""
+    others = coverage.level(halvings)[box[1] : box[3], box[0] : box[2]].copy()
+    mine = np.zeros_like(others)
+    x0, y0, x1, y1 = own.bbox_xyxy
+    blocks = (x0 >> halvings, y0 >> halvings, -(-x1 >> halvings), -(-y1 >> halvings))
+    a0, b0, a1, b1 = intersect_boxes(box, blocks)
+    if a1 <= a0 or b1 <= b0:
+        return mine, others
+    here = np.s_[b0 - box[1] : b1 - box[1], a0 - box[0] : a1 - box[0]]
+    part = np.s_[b0 - blocks[1] : b1 - blocks[1], a0 - blocks[0] : a1 - blocks[0]]
+    whole = _blocks(own.pixels, (x0, y0), blocks, halvings)
+    mine[here] = whole[part]
+    counts = coverage.counts[y0:y1, x0:x1]
+    if counts.max() > 1:
+        whole = _blocks(own.pixels & (counts == 1), (x0, y0), blocks, halvings)
+    others[here] = cv2.subtract(others[here], whole[part])
+    return mine, others
+
+
+def _blocks(
+    pixels: Bool[np.ndarray, "h w"], corner_xy: tuple[int, int], blocks: Box, halvings: int
+) -> UInt8[np.ndarray, "h2 w2"]:
+    """Return the share of each block under a mask, 0 to 255, over a box of blocks."""
+    shape = ((blocks[3] - blocks[1]) << halvings, (blocks[2] - blocks[0]) << halvings)
+    values = np.zeros(shape, np.uint8)
+    x, y = corner_xy[0] - (blocks[0] << halvings), corner_xy[1] - (blocks[1] << halvings)
+    part = values[y : y + pixels.shape[0], x : x + pixels.shape[1]]
+    np.multiply(pixels.view(np.uint8), np.uint8(255), out=part)
+    for _ in range(halvings):
+        values = _halve(values)
+    return values
+
+
+def _halve(values: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h2 w2"]:
+    """Return the mean of two by two, the fast case of OpenCV; 0 where a side is odd."""
+    height, width = values.shape
+    if height % 2 or width % 2:
+        values = np.pad(values, ((0, height % 2), (0, width % 2)))
+    shape = ((width + 1) // 2, (height + 1) // 2)
+    return np.asarray(cv2.resize(values, shape, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _outside(frame_size: tuple[int, int], box: Box, block: int) -> UInt8[np.ndarray, "h w"]:
+    """Return how much of each block of a part of the frame lies beyond the frame, 0 to 255."""
+    outside = np.zeros((box[3] - box[1], box[2] - box[0]), np.uint8)
+    over_y, over_x = max(box[3] * block - frame_size[0], 0), max(box[2] * block - frame_size[1], 0)
+    if over_y or over_x:
+        inside_y, inside_x = np.ones(len(outside)), np.ones(outside.shape[1])
+        inside_y[-1] -= over_y / block
+        inside_x[-1] -= over_x / block
+        outside[:] = np.rint(255 * (1 - inside_y[:, None] * inside_x))
+    return outside
 
 
 def paste_logits(

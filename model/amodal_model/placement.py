@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 
 TEMPLATE_SIDE = 48
 """Side of the remembered silhouette, pixels; it spans the window."""
@@ -61,7 +61,7 @@ class Registration(NamedTuple):
 def register(
     silhouette: Float32[np.ndarray, "N 48 48"],
     known: Float32[np.ndarray, "N 48 48"],
-    search: Float32[np.ndarray, "N 72 72 3"],
+    search: Float32[np.ndarray, "N 3 72 72"],
     prior: tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, " N"]],
     config: PlacementConfig,
 ) -> Registration:
@@ -75,32 +75,33 @@ def register(
         config: weights of the masks against the motion.
     """
     count = silhouette.shape[0]
-    own = search[..., 0]
-    blocked = np.minimum(search[..., 1] + search[..., 2], 1)
     shift = np.zeros((count, 2), np.float32)
     log_scale = np.zeros(count, np.float32)
     variance = np.array(prior[0], np.float32)
     if count == 0:
         return Registration(shift, log_scale, variance)
+    own = search[:, 0]
+    open_part = 1 - np.minimum(search[:, 1] + search[:, 2], 1)
     # a search would leap to chance agreements that the refinement cannot reach
     lost = prior[0] > _SEARCH_FROM**2
     if lost.any():
-        seen = np.maximum(1 - _grow(blocked[lost]), own[lost]).astype(np.float32)
+        seen = np.maximum(1 - _grow(1 - open_part[lost]), own[lost]).astype(np.float32)
         remembered = silhouette[lost], known[lost]
         shift[lost] = _search_shift(*remembered, own[lost], seen, prior[0][lost], config)
-    both = np.stack([own, 1 - blocked], -1)
+    views = np.stack([own, open_part], 1)
+    hessian = np.empty((count, 3, 3), np.float32)
     moving = np.arange(count)
     for _ in range(_REFINEMENTS):
         now = shift[moving], log_scale[moving], prior[0][moving], prior[1][moving]
-        placed = _resample(both[moving], now[0], now[1])
-        step, variance[moving] = _refine(silhouette[moving], known[moving], placed, now, config)
+        placed = _resample(views, moving, now[0], now[1])
+        step, hessian[moving] = _refine(silhouette[moving], known[moving], placed, now, config)
         shift[moving] += step[:, :2]
         limit = config.max_log_scale
         log_scale[moving] = np.clip(now[1] + step[:, 2], -limit, limit)
         moving = moving[np.abs(step * _SETTLED_UNITS).max(1) > _SETTLED]
         if not len(moving):
             break
-    return Registration(shift, log_scale, variance)
+    return Registration(shift, log_scale, _largest_variance(hessian))
 
 
 def _grow(maps: Float32[np.ndarray, "N h w"]) -> Float32[np.ndarray, "N h w"]:
@@ -142,78 +143,91 @@ def _search_shift(
 
 
 def _resample(
-    both: Float32[np.ndarray, "N 72 72 2"],
-    shift: Float32[np.ndarray, "N 2"],
-    log_scale: Float32[np.ndarray, " N"],
-) -> Float32[np.ndarray, "N 48 48 2"]:
-    """Return (own, seen) of the search crop as the displaced, scaled template sees them."""
-    placed = np.empty((len(both), TEMPLATE_SIDE, TEMPLATE_SIDE, 2), np.float32)
+    views: Float32[np.ndarray, "N 2 72 72"],
+    rows: Int64[np.ndarray, " M"],
+    shift: Float32[np.ndarray, "M 2"],
+    log_scale: Float32[np.ndarray, " M"],
+) -> Float32[np.ndarray, "2 M 48 48"]:
+    """Return (own, open) of some search crops as the displaced, scaled template sees them."""
+    placed = np.empty((2, len(rows), TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32)
     middle, center = SEARCH_SIDE / 2 - 0.5, TEMPLATE_SIDE / 2 - 0.5
-    for index, ((dx, dy), scale) in enumerate(zip(shift, np.exp(log_scale), strict=True)):
-        matrix = np.array(
-            [
-                [scale, 0, middle + dx - scale * center],
-                [0, scale, middle + dy - scale * center],
-            ],
-            np.float32,
-        )
-        cv2.warpAffine(
-            both[index],
-            matrix,
-            (TEMPLATE_SIDE, TEMPLATE_SIDE),
-            dst=placed[index],
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        )
+    matrix = np.zeros((2, 3), np.float32)
+    scales = np.exp(log_scale).tolist()
+    for index, row in enumerate(rows.tolist()):
+        scale = scales[index]
+        matrix[0, 0] = matrix[1, 1] = scale
+        matrix[:, 2] = shift[index] + (middle - scale * center)
+        for view, target in zip(views[row], placed[:, index], strict=True):
+            cv2.warpAffine(view, matrix, target.shape, dst=target, flags=_WARP)
     return placed
 
 
-_AXIS = (np.arange(TEMPLATE_SIDE, dtype=np.float32) - TEMPLATE_SIDE / 2 + 0.5) / (TEMPLATE_SIDE / 2)
+_WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+_FROM_CENTER = np.arange(TEMPLATE_SIDE, dtype=np.float32) - TEMPLATE_SIDE / 2 + 0.5
+# as large as the maps: numpy is slower where it repeats a row
+_ACROSS = np.tile(_FROM_CENTER, (TEMPLATE_SIDE, 1))
+_DOWN = np.ascontiguousarray(_ACROSS.T)
 
 
 def _refine(
     silhouette: Float32[np.ndarray, "N 48 48"],
     known: Float32[np.ndarray, "N 48 48"],
-    placed: Float32[np.ndarray, "N 48 48 2"],
+    placed: Float32[np.ndarray, "2 N 48 48"],
     current: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     config: PlacementConfig,
-) -> tuple[Float32[np.ndarray, "N 3"], Float32[np.ndarray, " N"]]:
-    """Return one step (dx, dy, log scale) and the variance of the displacement.
+) -> tuple[Float32[np.ndarray, "N 3"], Float32[np.ndarray, "N 3 3"]]:
+    """Return one step (dx, dy, log scale) and the precision of what it leads to.
 
     Source: efficient second-order minimisation, Benhimane and Malis 2004, with a prior.
     """
     shift, log_scale, prior_variance, scale_variance = current
-    weight = placed[..., 1] * known
+    count = len(known)
+    weight = placed[1] * known
+    system = _system(silhouette, placed[0], weight).reshape(count, 4, -1)
+    weighted = system[:, :3] * weight.reshape(count, 1, -1)
+    # the blur spreads one contour over five pixels: their errors are not independent
+    products = (weighted @ system.transpose(0, 2, 1)) * np.float32(5 / config.mask_noise)
+    precision = 1 / np.stack([prior_variance, prior_variance, scale_variance], 1)
+    now = np.concatenate([shift, log_scale[:, None]], 1)
+    hessian = products[:, :, :3]
+    hessian[:, range(3), range(3)] += precision
+    step = np.linalg.solve(hessian, (products[:, :, 3] - precision * now)[..., None])[..., 0]
+    step[:, :2] = np.clip(step[:, :2], -2, 2)
+    return step.astype(np.float32), hessian
+
+
+def _system(
+    silhouette: Float32[np.ndarray, "N 48 48"],
+    own: Float32[np.ndarray, "N 48 48"],
+    weight: Float32[np.ndarray, "N 48 48"],
+) -> Float32[np.ndarray, "N 4 48 48"]:
+    """Return each pixel's change with (x, y, log scale), and its error."""
     # both are blurred over what can be compared, and over no more: the occluder's contour must
     # not look like the object's
     maps = np.empty((*weight.shape, 3), np.float32)
     maps[..., 0] = weight
-    np.multiply(placed[..., 0], weight, out=maps[..., 1])
+    np.multiply(own, weight, out=maps[..., 1])
     np.multiply(silhouette, weight, out=maps[..., 2])
     for one in maps:
         cv2.blur(one, (5, 5), dst=one)
-    mass = np.maximum(maps[..., 0], 0.04)
+    mass = 1 / np.maximum(maps[..., 0], np.float32(0.04))
+    system = np.zeros((len(weight), 4, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32)
     # the mean of both gradients converges faster, and moves a silhouette out of open background
-    both = (maps[..., 1] + maps[..., 2]) / (2 * mass)
-    gradient_y, gradient_x = np.zeros_like(both), np.zeros_like(both)
-    gradient_x[:, :, 1:-1] = (both[:, :, 2:] - both[:, :, :-2]) / 2
-    gradient_y[:, 1:-1, :] = (both[:, 2:, :] - both[:, :-2, :]) / 2
+    both = (maps[..., 1] + maps[..., 2]) * mass
+    both *= np.float32(0.25)
+    np.subtract(both[:, :, 2:], both[:, :, :-2], out=system[:, 0, :, 1:-1])
+    np.subtract(both[:, 2:], both[:, :-2], out=system[:, 1, 1:-1])
     # the log scale moves a pixel by its distance from the centre, in template pixels
-    spread = (gradient_x * _AXIS + gradient_y * _AXIS[:, None]) * (TEMPLATE_SIDE / 2)
-    count = len(weight)
-    jacobian = np.stack([gradient_x, gradient_y, spread], 1).reshape(count, 3, -1)
-    weighted = jacobian * weight.reshape(count, 1, -1)
-    # the blur spreads one contour over five pixels: their errors are not independent
-    noise = config.mask_noise / 5
-    precision = np.zeros((count, 3, 3), np.float32)
-    precision[:, 0, 0] = precision[:, 1, 1] = 1 / prior_variance
-    precision[:, 2, 2] = 1 / scale_variance
-    hessian = weighted @ jacobian.transpose(0, 2, 1) / noise + precision
-    error = ((maps[..., 2] - maps[..., 1]) / mass).reshape(count, -1, 1)
-    now = np.concatenate([shift, log_scale[:, None]], 1)[..., None]
-    step = np.linalg.solve(hessian, weighted @ error / noise - precision @ now)[..., 0]
-    step[:, :2] = np.clip(step[:, :2], -2, 2)
-    covariance = np.linalg.inv(hessian)[:, :2, :2]
+    np.multiply(system[:, 0], _ACROSS, out=system[:, 2])
+    system[:, 2] += system[:, 1] * _DOWN
+    np.multiply(maps[..., 2] - maps[..., 1], mass, out=system[:, 3])
+    return system
+
+
+def _largest_variance(precision: Float32[np.ndarray, "N 3 3"]) -> Float32[np.ndarray, " N"]:
+    """Return the variance of the displacement along its less certain axis."""
+    covariance = np.linalg.inv(precision)[:, :2, :2]
     middle = (covariance[:, 0, 0] + covariance[:, 1, 1]) / 2
     split = (covariance[:, 0, 0] - covariance[:, 1, 1]) / 2
     largest = middle + np.sqrt(split**2 + covariance[:, 0, 1] ** 2)
-    return step.astype(np.float32), largest.astype(np.float32)
+    return np.asarray(largest, np.float32)

@@ -21,7 +21,7 @@ from amodal_model.composition import Estimate, Evidence, compose, cover, paste
 from amodal_model.engine import Engine, step_together
 from amodal_model.errors import InputError, LimitError
 from amodal_model.frame_size import check_frame_size, check_image
-from amodal_model.geometry import Window, paste_logits
+from amodal_model.geometry import Coverage, Window, paste_logits
 from amodal_model.masks import BoxedMask, empty_mask
 from amodal_model.memory import MemoryState, StepInputs, StepOutputs
 from amodal_model.placement import TEMPLATE_SIDE, PlacementConfig
@@ -198,7 +198,7 @@ class AmodalSegmenter:
         return advanced
 
     def _follow(self, step: PreparedStep) -> tuple[StepInputs[np.ndarray], Tracks]:
-        coverage = cover(step.own, step.state.frame_size)
+        coverage = Coverage(cover(step.own, step.state.frame_size))
         return follow(
             step.state.tracks,
             [View(mask, coverage) for mask in step.own],

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64
 
-from amodal_model.geometry import Window, crop_masks, old_from_new, window_around
+from amodal_model.geometry import Coverage, Window, crop_masks, old_from_new, window_around
 from amodal_model.masks import BoxedMask
 from amodal_model.memory import CROP_SIDE, StepInputs
 from amodal_model.placement import (
@@ -79,7 +79,7 @@ class View(NamedTuple):
     """What one object has in one frame: its mask, if any, and how masks cover the frame."""
 
     own: BoxedMask
-    coverage: UInt8[np.ndarray, "H W"]
+    coverage: Coverage
 
 
 def new_tracks(count: int) -> Tracks:
@@ -114,18 +114,25 @@ def follow(
     predicted = _catch_up(predicted, views, motion)
     placed, is_missing = _place(tracks, predicted, views, gap, (placement, motion))
     window, theta = _fit_windows(placed, views, motion)
-    crop = np.stack(
-        [
-            crop_masks(view.own, view.coverage, Window(*row), CROP_SIDE)
-            for view, row in zip(views, window.tolist(), strict=True)
-        ]
-    )
+    crop = _crops(views, window, CROP_SIDE)
     context = _context(placed._replace(window=window), gap)
-    crop_float = crop.transpose(0, 3, 1, 2).astype(np.float32) / 255
     # nothing of the frame is believed: the memory is kept as under a wall
-    crop_float[is_missing, 1] = 1 - crop_float[is_missing, 2]
+    crop[is_missing, 1] = 1 - crop[is_missing, 2]
     is_new = np.zeros(len(views), bool)
-    return StepInputs(crop_float, theta, context), placed._replace(window=window, is_new=is_new)
+    return StepInputs(crop, theta, context), placed._replace(window=window, is_new=is_new)
+
+
+def _crops(
+    views: Sequence[View], windows: Float64[np.ndarray, "N 3"], side: int
+) -> Float32[np.ndarray, "N 3 s s"]:
+    """Return (own, others, outside) of each window, [0, 1]."""
+    crops = np.empty((len(views), 3, side, side), np.uint8)
+    for crop, view, (x, y, window_side) in zip(crops, views, windows.tolist(), strict=True):
+        cropped = crop_masks(view.own, view.coverage, Window(x, y, window_side), side)
+        crop[:] = cropped.transpose(2, 0, 1)[:3]
+    shares = crops.astype(np.float32)
+    shares /= 255
+    return shares
 
 
 def _context(tracks: Tracks, gap: float) -> Float32[np.ndarray, "N 5"]:
@@ -179,16 +186,11 @@ def _place(
     """
     placement, motion = config
     old = np.flatnonzero(~predicted.is_new)
-    search = np.empty((len(old), SEARCH_SIDE, SEARCH_SIDE, 3), np.float32)
-    for row, index in enumerate(old.tolist()):
-        x, y, side = predicted.window[index].tolist()
-        view = views[index]
-        wide = Window(x, y, side * SEARCH_RATIO)
-        search[row] = crop_masks(view.own, view.coverage, wide, SEARCH_SIDE)
+    wide = predicted.window[old] * [1, 1, SEARCH_RATIO]
+    search = _crops([views[index] for index in old.tolist()], wide, SEARCH_SIDE)
     template = predicted.template[old]
     prior = predicted.variance[old]
     scale_prior = np.maximum(predicted.surprise[old, 1], motion.least_surprise[1])
-    search /= 255
     is_missing = np.zeros(len(views), bool)
     is_missing[old] = _lacks_mask(template, search, prior)
     known = np.where(is_missing[old, None, None], np.float32(0), template[:, 1])
@@ -199,7 +201,7 @@ def _place(
     moved = (window[old] - before.window[old]) / gap
     moved[:, 2] = np.log(window[old, 2] / before.window[old, 2]) / gap
     # a fragment's motion is its occluder's as much as its own: mostly visible objects teach speed
-    shown = search[..., 0].sum((1, 2)) / np.maximum(template[:, 0].sum((1, 2)), 1)
+    shown = search[:, 0].sum((1, 2)) / np.maximum(template[:, 0].sum((1, 2)), 1)
     informed = (np.clip(1 - found.variance / prior, 0, 1) * np.clip(shown, 0, 1) ** 3)[:, None]
     velocity = predicted.velocity.copy()
     fade = motion.velocity_fade**gap
@@ -219,7 +221,7 @@ def _place(
 
 def _lacks_mask(
     template: Float32[np.ndarray, "M 2 48 48"],
-    search: Float32[np.ndarray, "M 72 72 3"],
+    search: Float32[np.ndarray, "M 3 72 72"],
     variance: Float32[np.ndarray, " M"],
 ) -> Bool[np.ndarray, " M"]:
     """Return for which objects a frame has no mask though nothing can hide them.
@@ -228,11 +230,11 @@ def _lacks_mask(
     background, and push the silhouette under the nearest occluder.
     """
     margin = (SEARCH_SIDE - TEMPLATE_SIDE) // 2
-    predicted = search[:, margin:-margin, margin:-margin]
-    is_open = 1 - np.minimum(predicted[..., 1] + predicted[..., 2], 1)
+    predicted = search[:, 1:, margin:-margin, margin:-margin]
+    is_open = 1 - np.minimum(predicted[:, 0] + predicted[:, 1], 1)
     silhouette = template[:, 0] * template[:, 1]
     share = (silhouette * is_open).sum((1, 2)) / np.maximum(silhouette.sum((1, 2)), 1)
-    has_none = ~search[..., 0].any((1, 2))
+    has_none = ~search[:, 0].any((1, 2))
     return np.asarray(has_none & (share > MISSING_OPEN) & (variance < MISSING_SIGMA**2), bool)
 
 

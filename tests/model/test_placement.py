@@ -51,7 +51,7 @@ def searched(
     others = nothing if others is None else others
     outside = nothing if outside is None else outside
     own = ellipse(SEARCH_SIDE, center, (13 * scale, 9 * scale)) * (1 - others) * (1 - outside)
-    return np.stack([own, others * (1 - outside), outside], -1)[None].astype(np.float32)
+    return np.stack([own, others * (1 - outside), outside])[None].astype(np.float32)
 
 
 def half_plane(columns: slice) -> np.ndarray:
@@ -122,7 +122,7 @@ def test_hidden_object_stays_where_its_surroundings_are_covered() -> None:
 def test_hidden_object_is_pushed_out_of_open_background() -> None:
     """The occluder ends where a third of the predicted silhouette would be seen, and is not."""
     occluder = half_plane(slice(None, 40))
-    search = np.stack([occluder * 0, occluder, occluder * 0], -1)[None]
+    search = np.stack([occluder * 0, occluder, occluder * 0])[None]
     place = found(search)
     assert place.shift_xy[0, 0] < -5, "its right end was at column 49"
     assert abs(place.shift_xy[0, 1]) < 0.5
@@ -168,7 +168,7 @@ def test_registering_twice_gives_the_same() -> None:
 
 
 def test_nothing_to_register_gives_nothing() -> None:
-    place = found(np.zeros((0, SEARCH_SIDE, SEARCH_SIDE, 3), np.float32))
+    place = found(np.zeros((0, 3, SEARCH_SIDE, SEARCH_SIDE), np.float32))
     assert [field.shape for field in place] == [(0, 2), (0,), (0,)]
 
 

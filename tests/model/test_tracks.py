@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from amodal_model.geometry import Window
+from amodal_model.geometry import Coverage, Window
 from amodal_model.masks import BoxedMask, box_mask, empty_mask
 from amodal_model.memory import StepInputs
 from amodal_model.placement import TEMPLATE_SIDE, PlacementConfig
@@ -26,7 +26,7 @@ def view(own: BoxedMask, *others: BoxedMask) -> View:
     coverage = np.zeros(SIZE, np.uint8)
     for mask in (own, *others):
         coverage += mask.full()
-    return View(own, coverage)
+    return View(own, Coverage(coverage))
 
 
 def step(tracks: Tracks, *views: View, gap: float = 1.0) -> tuple[StepInputs[np.ndarray], Tracks]:

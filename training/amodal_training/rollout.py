@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
-from amodal_model.geometry import Window, crop_masks
+from amodal_model.geometry import Coverage, Window, crop_masks
 from amodal_model.memory import (
     CONTEXT_NAMES,
     CROP_SIDE,
@@ -81,7 +81,10 @@ def roll_out(sequences: Sequence[PastedSequence], following: Following | None = 
         ]
         if not ready:
             continue
-        views = [View(sequences[row].own[index], sequences[row].coverage[index]) for row in ready]
+        views = [
+            View(sequences[row].own[index], Coverage(sequences[row].coverage[index]))
+            for row in ready
+        ]
         chosen = type(tracks)(*(field[ready] for field in tracks))
         inputs, chosen = follow(chosen, views, 1.0, following.placement, following.motion)
         _soften(inputs.crop, [sequences[row].softness for row in ready])
@@ -127,12 +130,12 @@ def _nothing() -> Batch:
 
 def _crop_answers(
     sequences: Sequence[PastedSequence], index: int, windows: np.ndarray
-) -> UInt8[np.ndarray, "N S S 3"]:
+) -> UInt8[np.ndarray, "N S S 4"]:
     return np.stack(
         [
             crop_masks(
                 sequence.answer[index],
-                sequence.answer[index].full() + sequence.unknown[index],
+                Coverage(sequence.answer[index].full() + sequence.unknown[index]),
                 Window(*window),
                 CROP_SIDE,
             )
@@ -144,7 +147,7 @@ def _crop_answers(
 def _quantise(
     inputs: StepInputs[np.ndarray],
     moved: MemoryState[torch.Tensor],
-    answers: UInt8[np.ndarray, "N S S 3"],
+    answers: UInt8[np.ndarray, "N S S 4"],
 ) -> Batch:
     return Batch(
         np.rint(inputs.crop * 255).astype(np.uint8),
