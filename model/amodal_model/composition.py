@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from amodal_model.geometry import Window, paste_logits, paste_values
+from amodal_model.geometry import Window, paste_logits, paste_positive, paste_values
 from amodal_model.masks import (
     Box,
     BoxedMask,
@@ -92,12 +92,29 @@ def cover(masks: Iterable[BoxedMask], frame_size: tuple[int, int]) -> UInt8[np.n
 
 
 def paste(estimate: Estimate, frame_size: tuple[int, int]) -> Silhouette:
-    """Return an estimate in frame coordinates."""
+    """Return an estimate in frame coordinates, over its whole window."""
     box, logits = paste_values(estimate.logits, estimate.window, frame_size, outside=-10.0)
     evidence = (estimate.evidence,)
     return Silhouette(
         estimate.track_id, estimate.visible, box, logits, estimate.confidence, evidence
     )
+
+
+def complete(
+    estimates: Sequence[Estimate],
+    lost_ids: Sequence[int],
+    frame_size: tuple[int, int],
+    least_overlap: int,
+) -> FrameResult:
+    """Return the results of one frame, see `compose`, from what one direction of time says."""
+    silhouettes = []
+    for each in estimates:
+        # one direction is not weighed against another: where it is below even odds is enough
+        box, logits = paste_positive(each.logits, each.window, frame_size, outside=-10.0)
+        silhouettes.append(
+            Silhouette(each.track_id, each.visible, box, logits, each.confidence, (each.evidence,))
+        )
+    return compose(silhouettes, lost_ids, frame_size, least_overlap)
 
 
 def compose(
@@ -142,14 +159,19 @@ def _amodal_mask(entry: Silhouette, coverage: UInt8[np.ndarray, "H W"]) -> Boxed
     Under other masks it is believed from even odds on. In the open only an occluder that has no
     mask can hide something, so there it must be nearly certain.
     """
-    frame_size = entry.visible.frame_size
+    visible = entry.visible
     x0, y0, x1, y1 = entry.bbox_xyxy
-    covered = coverage[y0:y1, x0:x1] > entry.visible.within(entry.bbox_xyxy)
-    predicted = BoxedMask(
-        entry.bbox_xyxy, entry.logits > np.where(covered, 0.0, OPEN_LOGIT), frame_size
-    )
-    box = enclose_boxes(entry.bbox_xyxy, entry.visible.bbox_xyxy)
-    return tighten(BoxedMask(box, predicted.within(box) | entry.visible.within(box), frame_size))
+    mine = visible.within(entry.bbox_xyxy)
+    pixels = coverage[y0:y1, x0:x1] > mine.view(np.uint8)
+    pixels &= entry.logits > 0
+    pixels |= entry.logits > OPEN_LOGIT
+    pixels |= mine
+    box = enclose_boxes(entry.bbox_xyxy, visible.bbox_xyxy)
+    if box != entry.bbox_xyxy:
+        whole = visible.within(box)
+        whole[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]] |= pixels
+        pixels = whole
+    return tighten(BoxedMask(box, pixels, visible.frame_size))
 
 
 def _remembered(inferred: BoxedMask, evidence: Sequence[Evidence]) -> BoxedMask:

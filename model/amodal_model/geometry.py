@@ -84,7 +84,8 @@ class Coverage:
         Blocks are aligned to the frame's origin; the last ones may reach beyond the frame.
         """
         if not self._levels:
-            self._levels.append(np.asarray(cv2.compare(self.counts, 0, cv2.CMP_GT), np.uint8))
+            covered = cv2.threshold(self.counts, 0, 255, cv2.THRESH_BINARY)[1]
+            self._levels.append(np.asarray(covered, np.uint8))
         while len(self._levels) <= halvings:
             self._levels.append(_halve(self._levels[-1]))
         return self._levels[halvings]
@@ -202,8 +203,37 @@ def paste_logits(
     logits: Float32[np.ndarray, "S S"], window: Window, frame_size: tuple[int, int]
 ) -> BoxedMask:
     """Return where the logits of a window are above 0, as a mask of the frame."""
-    box, values = paste_values(logits, window, frame_size, outside=-1.0)
-    return BoxedMask(box, values > 0, frame_size)
+    box = _frame_box(window, frame_size)
+    part, values = paste_positive(logits, window, frame_size, outside=-1.0)
+    pixels = np.zeros((max(box[3] - box[1], 0), max(box[2] - box[0], 0)), bool)
+    if values.size:
+        pixels[part[1] - box[1] : part[3] - box[1], part[0] - box[0] : part[2] - box[0]] = (
+            values > 0
+        )
+    return BoxedMask(box, pixels, frame_size)
+
+
+def paste_positive(
+    values: Float32[np.ndarray, "S S"],
+    window: Window,
+    frame_size: tuple[int, int],
+    outside: float,
+) -> tuple[Box, Float32[np.ndarray, "h w"]]:
+    """Return what `paste_values` gives, of the part alone in which anything can be above 0."""
+    column, row, wide, tall = cv2.boundingRect((values > 0).view(np.uint8))
+    unit = window.side / values.shape[0]
+    left, top = window.center_x - window.side / 2, window.center_y - window.side / 2
+    # a sample is taken between pixel centres: half a pixel beyond the last one's edge at most
+    part = (
+        math.floor(left + (column - 0.5) * unit - 0.5),
+        math.floor(top + (row - 0.5) * unit - 0.5),
+        math.ceil(left + (column + wide + 0.5) * unit + 0.5),
+        math.ceil(top + (row + tall + 0.5) * unit + 0.5),
+    )
+    box = intersect_boxes(part, _frame_box(window, frame_size))
+    if wide == 0 or box[2] <= box[0] or box[3] <= box[1]:
+        return (0, 0, 0, 0), np.zeros((0, 0), np.float32)
+    return box, _paste(values, window, box, outside)
 
 
 def paste_values(
@@ -213,17 +243,30 @@ def paste_values(
     outside: float,
 ) -> tuple[Box, Float32[np.ndarray, "h w"]]:
     """Return the part of the frame under a window and the crop's values resampled there."""
+    box = _frame_box(window, frame_size)
+    if box[2] == 0:
+        return box, np.zeros((0, 0), np.float32)
+    return box, _paste(values, window, box, outside)
+
+
+def _frame_box(window: Window, frame_size: tuple[int, int]) -> Box:
+    """Return the part of the frame under a window; zeros where they do not meet."""
     height, width = frame_size
     half = window.side / 2
     box = (
-        max(int(np.floor(window.center_x - half)), 0),
-        max(int(np.floor(window.center_y - half)), 0),
-        min(int(np.ceil(window.center_x + half)), width),
-        min(int(np.ceil(window.center_y + half)), height),
+        max(math.floor(window.center_x - half), 0),
+        max(math.floor(window.center_y - half), 0),
+        min(math.ceil(window.center_x + half), width),
+        min(math.ceil(window.center_y + half), height),
     )
-    if box[2] <= box[0] or box[3] <= box[1]:
-        return (0, 0, 0, 0), np.zeros((0, 0), np.float32)
-    scale = values.shape[0] / window.side
+    return (0, 0, 0, 0) if box[2] <= box[0] or box[3] <= box[1] else box
+
+
+def _paste(
+    values: Float32[np.ndarray, "S S"], window: Window, box: Box, outside: float
+) -> Float32[np.ndarray, "h w"]:
+    """Return the crop's values resampled in a box of the frame."""
+    scale, half = values.shape[0] / window.side, window.side / 2
     matrix = np.array(
         [
             [scale, 0, (box[0] + 0.5 - window.center_x + half) * scale - 0.5],
@@ -239,4 +282,4 @@ def paste_values(
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(outside,),
     )
-    return box, np.asarray(pasted, np.float32)
+    return np.asarray(pasted, np.float32).reshape(box[3] - box[1], box[2] - box[0])

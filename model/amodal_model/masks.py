@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+import cv2
 import numpy as np
 from jaxtyping import Bool
 
@@ -73,23 +74,32 @@ class BoxedMask:
 def box_mask(mask: Bool[np.ndarray, "H W"]) -> BoxedMask:
     """Return a full-frame bool mask on its tight bounding box."""
     height, width = mask.shape
-    rows = np.flatnonzero(mask.any(axis=1))
-    if rows.size == 0:
+    x, y, wide, tall = _bounds(mask)
+    if wide == 0:
         return empty_mask((height, width))
-    y0, y1 = int(rows[0]), int(rows[-1]) + 1
-    columns = np.flatnonzero(mask[y0:y1].any(axis=0))
-    x0, x1 = int(columns[0]), int(columns[-1]) + 1
-    return BoxedMask((x0, y0, x1, y1), mask[y0:y1, x0:x1].copy(), (height, width))
+    pixels = mask[y : y + tall, x : x + wide].copy()
+    return BoxedMask((x, y, x + wide, y + tall), pixels, (height, width))
+
+
+def _bounds(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
+    """Return x, y, width and height of the tight box of a mask, zeros where it is empty."""
+    if mask.size == 0:
+        return 0, 0, 0, 0
+    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+    return x, y, width, height
 
 
 def tighten(mask: BoxedMask) -> BoxedMask:
     """Return the same mask on its tight bounding box."""
-    tight = box_mask(mask.pixels)
-    x0, y0, x1, y1 = tight.bbox_xyxy
-    if x1 == x0:
+    height, width = mask.pixels.shape
+    x, y, wide, tall = _bounds(mask.pixels)
+    if wide == 0:
         return empty_mask(mask.frame_size)
-    left, top = mask.bbox_xyxy[:2]
-    return BoxedMask((x0 + left, y0 + top, x1 + left, y1 + top), tight.pixels, mask.frame_size)
+    if (wide, tall) == (width, height):
+        return mask
+    x0, y0 = x + mask.bbox_xyxy[0], y + mask.bbox_xyxy[1]
+    pixels = mask.pixels[y : y + tall, x : x + wide].copy()
+    return BoxedMask((x0, y0, x0 + wide, y0 + tall), pixels, mask.frame_size)
 
 
 def empty_mask(frame_size: tuple[int, int]) -> BoxedMask:
@@ -139,10 +149,17 @@ def subtract(a: BoxedMask, b: BoxedMask) -> BoxedMask:
 
 def overlap_area(a: BoxedMask, b: BoxedMask) -> int:
     """Return the number of pixels in a & b."""
-    box = intersect_boxes(a.bbox_xyxy, b.bbox_xyxy)
-    if box[2] <= box[0] or box[3] <= box[1]:
+    x0, y0, x1, y1 = intersect_boxes(a.bbox_xyxy, b.bbox_xyxy)
+    if x1 <= x0 or y1 <= y0:
         return 0
-    return int(np.count_nonzero(a.within(box) & b.within(box)))
+    parts = [
+        mask.pixels[
+            y0 - mask.bbox_xyxy[1] : y1 - mask.bbox_xyxy[1],
+            x0 - mask.bbox_xyxy[0] : x1 - mask.bbox_xyxy[0],
+        ]
+        for mask in (a, b)
+    ]
+    return int(np.count_nonzero(parts[0] & parts[1]))
 
 
 def mask_iou(a: BoxedMask, b: BoxedMask) -> float:
@@ -176,8 +193,7 @@ def encode_crop_rle(mask: BoxedMask) -> tuple[Box, Rle]:
         ``bbox_xywh`` in frame pixels and the RLE, whose size is the box's; for an empty mask
         zeros and an RLE of size ``[0, 0]`` without counts.
     """
-    if mask.pixels.size and not _is_tight(mask.pixels):
-        mask = tighten(mask)
+    mask = tighten(mask)
     x0, y0, x1, y1 = mask.bbox_xyxy
     height, width = y1 - y0, x1 - x0
     if not mask.pixels.size:
@@ -211,11 +227,6 @@ def decode_crop_rle(bbox_xywh: Any, rle: Any, frame_size: tuple[int, int]) -> Bo
     if x1 == x0:
         return empty_mask(frame_size)
     return BoxedMask((x0 + x, y0 + y, x1 + x, y1 + y), pixels, frame_size)
-
-
-def _is_tight(pixels: Bool[np.ndarray, "h w"]) -> bool:
-    edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
-    return all(edge.any() for edge in edges)
 
 
 def _inner_box(box: Any, frame_size: tuple[int, int]) -> Box:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
-from amodal_model.composition import Estimate, Evidence, compose, cover, paste
+from amodal_model.composition import Estimate, Evidence, complete, cover
 from amodal_model.engine import Engine, step_together
 from amodal_model.errors import InputError, LimitError
 from amodal_model.frame_size import check_frame_size, check_image
@@ -161,13 +161,12 @@ class AmodalSegmenter:
     def step_prepared(self, steps: Sequence[PreparedStep]) -> list[tuple[FrameResult, StreamState]]:
         """Return result and new state of each prepared step, out of one call of the engine."""
         return [
-            (self._compose(estimates, state), state)
+            (
+                complete(estimates, state.lost_ids, state.frame_size, self.config.least_overlap),
+                state,
+            )
             for estimates, state in self._advance_prepared(steps)
         ]
-
-    def _compose(self, estimates: Sequence[Estimate], state: StreamState) -> FrameResult:
-        silhouettes = [paste(estimate, state.frame_size) for estimate in estimates]
-        return compose(silhouettes, state.lost_ids, state.frame_size, self.config.least_overlap)
 
     def advance(
         self, visible: Mapping[int, BoxedMask], state: StreamState, *, frame_gap: float = 1.0

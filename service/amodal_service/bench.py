@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from amodal_model import AmodalSegmenter, load
-from amodal_model.composition import compose, paste
+from amodal_model.composition import complete
 from amodal_model.engine import Engine, EngineInfo
 from amodal_model.engine_onnx import OnnxEngine
 from amodal_model.masks import Rle, box_mask, decode_rle, encode_rle
@@ -225,8 +225,7 @@ def _step(
         estimates, state = segmenter.advance(visible, state)
     watch.spent_s["place and crop"] -= watch.spent_s["network"] - network_before
     with watch.stage("paste and order"):
-        silhouettes = [paste(estimate, FRAME_SIZE) for estimate in estimates]
-        result = compose(silhouettes, (), FRAME_SIZE, segmenter.config.least_overlap)
+        result = complete(estimates, (), FRAME_SIZE, segmenter.config.least_overlap)
     with watch.stage("encode RLE"):
         for entry in result.objects:
             encode_rle(entry.amodal)

@@ -15,6 +15,8 @@ from amodal_model.geometry import (
     frame_from_crop,
     old_from_new,
     paste_logits,
+    paste_positive,
+    paste_values,
     window_around,
 )
 from amodal_model.masks import BoxedMask, box_mask, empty_mask, mask_iou
@@ -162,3 +164,19 @@ def test_paste_is_clipped_to_the_frame() -> None:
 
 def test_window_around_a_point_has_room() -> None:
     assert window_around((10.0, 10.0, 11.0, 11.0), 2.0) == Window(10.5, 10.5, 8.0)
+
+
+@RNG_CASES
+@given(windows, st.integers(0, 2**32 - 1))
+def test_positive_part_is_all_that_is_positive(window: Window, seed: int) -> None:
+    """Pasted alone, it equals the pasted window, wherever that is above 0."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(-1.5, 1, (96, 96)).astype(np.float32)
+    values[rng.integers(0, 96) :] = -1
+    values[:, : rng.integers(0, 96)] = -1
+    box, whole = paste_values(values, window, SIZE, outside=-1.0)
+    part, pasted = paste_positive(values, window, SIZE, outside=-1.0)
+    full, alone = np.full(SIZE, -1.0), np.full(SIZE, -1.0)
+    full[box[1] : box[3], box[0] : box[2]] = whole
+    alone[part[1] : part[3], part[0] : part[2]] = pasted
+    np.testing.assert_allclose(np.maximum(alone, 0), np.maximum(full, 0), atol=1e-3)
