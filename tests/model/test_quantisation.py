@@ -12,6 +12,8 @@ import pytest
 pytest.importorskip("onnxscript")
 pytest.importorskip("torch")
 
+import onnx
+
 from amodal_model.engine import Engine
 from amodal_model.engine_onnx import OnnxEngine
 from amodal_model.engine_torch import TorchEngine
@@ -23,9 +25,16 @@ from amodal_model.export import (
     export_model,
     random_step,
 )
+from amodal_model.memory import MemoryState
 from amodal_model.model_files import ModelFolder, find_model
 from amodal_model.network import AmodalNetwork
-from amodal_model.quantisation import Calibration, Step, check_hidden_iou, quantise
+from amodal_model.quantisation import (
+    Calibration,
+    Step,
+    check_hidden_iou,
+    move_what_moved,
+    quantise,
+)
 
 TOLERANCE = 0.1
 """Largest difference of any output of the tiny network in 8 bit; logits count as probabilities."""
@@ -80,6 +89,28 @@ def test_memory_is_that_of_single_precision(int8_folder: ModelFolder) -> None:
     memories = [engine.to_host(engine.step(inputs, blank_memory(3))[1]) for engine in engines]
     assert np.array_equal(memories[0].maps, memories[1].maps)
     assert np.array_equal(memories[0].scalars, memories[1].scalars)
+
+
+@pytest.mark.parametrize("moved", [[], [1], [0, 2], [0, 1, 2]])
+def test_memory_of_windows_that_stay_is_left_as_it_is(
+    int8_folder: ModelFolder, moved: list[int]
+) -> None:
+    """Only rows whose window changed are resampled; single precision resamples all of them."""
+    engines = [OnnxEngine(int8_folder, "cpu", precision=name) for name in ("fp32", "int8")]
+    inputs = random_step(np.random.default_rng(2), 3)
+    theta = np.tile(np.eye(2, 3, dtype=np.float32), (3, 1, 1))
+    theta[moved, 0, 2] = 0.07
+    maps = np.random.default_rng(3).random((3, 4, 96, 96)).astype(np.float32)
+    memory = MemoryState(maps, np.full((3, 2), 0.5, np.float32))
+    inputs = inputs._replace(theta=theta)
+    first, second = (engine.to_host(engine.step(inputs, memory)[1]) for engine in engines)
+    np.testing.assert_allclose(first.maps, second.maps, atol=1e-4)
+
+
+def test_graph_that_resamples_nothing_is_refused() -> None:
+    graph = onnx.helper.make_graph([], "empty", [], [])
+    with pytest.raises(ModelError, match="no GridSample of 'maps'"):
+        move_what_moved(onnx.helper.make_model(graph))
 
 
 def test_cpu_runs_8_bit_where_the_model_has_it(
