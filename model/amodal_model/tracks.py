@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
@@ -163,12 +164,16 @@ def _catch_up(tracks: Tracks, views: Sequence[View], motion: MotionConfig) -> Tr
         if tracks.is_new[index]:
             window[index] = window_around(view.own.bbox_xyxy, motion.window_ratio)
             continue
-        reach = motion.middle * window[index, 2]
-        offset = np.array([(x0 + x1) / 2, (y0 + y1) / 2]) - window[index, :2]
-        excess = offset - np.clip(offset, -reach, reach)
-        window[index, :2] += excess
-        jump = float(excess @ excess) * (TEMPLATE_SIDE / window[index, 2]) ** 2
-        variance[index] = min(variance[index] + jump, TEMPLATE_SIDE**2)
+        x, y, side = window[index].tolist()
+        reach = motion.middle * side
+        # how far the box's centre is beyond the middle of the window
+        offset_x, offset_y = (x0 + x1) / 2 - x, (y0 + y1) / 2 - y
+        excess_x = offset_x - min(max(offset_x, -reach), reach)
+        excess_y = offset_y - min(max(offset_y, -reach), reach)
+        if excess_x or excess_y:
+            window[index, :2] = x + excess_x, y + excess_y
+            jump = (excess_x**2 + excess_y**2) * (TEMPLATE_SIDE / side) ** 2
+            variance[index] = min(variance[index] + jump, TEMPLATE_SIDE**2)
     return tracks._replace(window=window, variance=variance.astype(np.float32))
 
 
@@ -265,18 +270,16 @@ def _extent(
 ) -> tuple[float, float, float, float] | None:
     """Return the box of what is remembered and visible together, frame pixels."""
     boxes = []
-    remembered = template[0] > 0.5
-    if remembered.any():
-        rows = np.flatnonzero(remembered.any(1)).tolist()
-        columns = np.flatnonzero(remembered.any(0)).tolist()
+    column, row, wide, tall = cv2.boundingRect((template[0] > 0.5).view(np.uint8))
+    if wide:
         unit = window.side / TEMPLATE_SIDE
         left, top = window.center_x - window.side / 2, window.center_y - window.side / 2
         boxes.append(
             (
-                left + columns[0] * unit,
-                top + rows[0] * unit,
-                left + (columns[-1] + 1) * unit,
-                top + (rows[-1] + 1) * unit,
+                left + column * unit,
+                top + row * unit,
+                left + (column + wide) * unit,
+                top + (row + tall) * unit,
             )
         )
     if own.bbox_xyxy[2] > own.bbox_xyxy[0]:

@@ -13,7 +13,7 @@ from amodal_model.errors import InputError, LimitError
 from amodal_model.masks import BoxedMask, box_mask, empty_mask, mask_iou, overlap_area
 from amodal_model.results import FrameResult, ObjectResult
 from amodal_model.stream import AmodalSegmenter, StreamConfig
-from amodal_model.stream_state import StreamState
+from amodal_model.stream_state import StreamState, state_bytes
 
 SIZE = (90, 140)
 WALL = 1
@@ -394,3 +394,17 @@ def test_hidden_object_is_expected_behind_its_occluder(tiny_segmenter: AmodalSeg
 
 def test_nothing_is_expected_of_a_new_stream(tiny_segmenter: AmodalSegmenter) -> None:
     assert tiny_segmenter.expect(tiny_segmenter.start(SIZE)) == {}
+
+
+def test_state_bytes_are_those_of_the_arrays(
+    tiny_segmenter: AmodalSegmenter, boxes_scene: list[dict[int, BoxedMask]]
+) -> None:
+    """All but the ids and the frame size, whose bytes do not matter."""
+    state = tiny_segmenter.start((120, 160))
+    for visible in boxes_scene[:3]:
+        _, state = tiny_segmenter.step(None, visible, state)
+        arrays = tiny_segmenter.save_state(state)
+        ids = sum(arrays[name].nbytes for name in ("frame_size", "track_ids", "lost_ids"))
+        held = sum(array.nbytes for array in arrays.values()) - ids
+        assert state_bytes(len(state.track_ids)) == held
+    assert state_bytes(0) == 0
