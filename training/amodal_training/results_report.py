@@ -102,7 +102,7 @@ def write_report(
         _RGB,
         "## The shipped model\n",
         *(shipped_table(records, dataset) for dataset in dataset_names(records)),
-        _FOLLOWED,
+        _FOLLOWED if {(SHIPPED, "first_mask"), (SHIPPED, "first_box")} & set(records) else "",
         "## Best, median and worst\n",
         pictures(images, output.parent),
         "## What fails\n",
