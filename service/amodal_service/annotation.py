@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import amodal_model
@@ -26,7 +27,7 @@ from amodal_service.overlay import write_overlay
 from amodal_service.palette_masks import check_labels
 from amodal_service.progress import Reporter
 from amodal_service.segmentation import results_fingerprint, segment
-from amodal_service.sources import ClipSource, Sources, find_sources
+from amodal_service.sources import ClipSource, Sources, find_sources, open_clip
 
 WORK_FOLDER = ".amodal-work"
 
@@ -44,6 +45,7 @@ class AnnotateOptions:
     model: str = "shipped"
     overlay: bool = False
     formats: tuple[str, ...] = ()
+    topic: str | None = None
 
 
 def annotate(options: AnnotateOptions, reporter: Reporter) -> Path:
@@ -56,7 +58,13 @@ def annotate(options: AnnotateOptions, reporter: Reporter) -> Path:
     if options.visible and (options.prompts or options.masks):
         raise InputError("visible masks come from --visible or from --prompts or --masks, not both")
     make_finders = finders_for(options.prompts, options.masks)
-    sources = find_sources(options.video, options.visible, reporter.line, make_finders=make_finders)
+    sources = find_sources(
+        options.video,
+        options.visible,
+        reporter.line,
+        make_finders=make_finders,
+        open_clip=partial(open_clip, topic=options.topic),
+    )
     if options.output.resolve() == options.video.resolve():
         raise InputError(f"{options.output}: is the input; results would overwrite files of it")
     if "davis" in options.formats:

@@ -55,7 +55,7 @@ def _options(
 
 @app.command()
 def annotate(  # noqa: PLR0913  (every option is an argument)
-    video: Annotated[Path, typer.Argument(help="A video, a folder of frames, or a dataset.")],
+    video: Annotated[Path, typer.Argument(help="A video, folder of frames, dataset or MCAP.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
     visible: Annotated[
         Path | None, typer.Option(help="Visible masks (YouTube-VIS); a dataset has its own.")
@@ -74,6 +74,9 @@ def annotate(  # noqa: PLR0913  (every option is an argument)
         list[str] | None,
         typer.Option("--format", help=f"Also write {', '.join(WRITERS)}; may be repeated."),
     ] = None,
+    topic: Annotated[
+        str | None, typer.Option(help="Of the images, in an MCAP recording of several.")
+    ] = None,
 ) -> None:
     """Complete the silhouettes of a clip or of a whole dataset."""
     options = AnnotateOptions(
@@ -86,6 +89,7 @@ def annotate(  # noqa: PLR0913  (every option is an argument)
         model=model,
         overlay=overlay,
         formats=tuple(dict.fromkeys(formats or ())),
+        topic=topic,
     )
     with _interruptible(output):
         print(run_annotate(options, Reporter()))

@@ -17,16 +17,17 @@ from amodal_model.video import (
     FrameCheck,
     image_files,
     no_check,
-    open_clip,
 )
+from amodal_model.video import open_clip as open_video
 from amodal_model.visible_source import Prompt, VisibleMaskSource
 from amodal_model.youtube_vis import MaskFile, Tracklet, VideoEntry, read_mask_file
+from amodal_service.mcap_recording import SUFFIX, open_recording
 
 Notify = Callable[[str], None]
 
 
 class OpenClip(Protocol):
-    """Opens a clip: `amodal_model.video.open_clip`, or one that decodes elsewhere."""
+    """Opens a clip: `open_clip`, or one that decodes elsewhere."""
 
     def __call__(self, path: Path, *, folder_fps: float = DEFAULT_FPS) -> Clip:
         """Return the clip of a video file or a folder of frames."""
@@ -73,6 +74,24 @@ class CheckedClip:
             check(count)
 
         return self.clip.count(check_both)
+
+
+def open_clip(path: Path, *, folder_fps: float = DEFAULT_FPS, topic: str | None = None) -> Clip:
+    """Return the clip of a video file, a folder of frames or an MCAP recording.
+
+    Args:
+        path: what to open.
+        folder_fps: frames per second of a folder, which has no clock of its own.
+        topic: of the images of a recording that has several.
+
+    Raises:
+        InputError: missing, unreadable, or too large.
+    """
+    if path.suffix.lower() == SUFFIX and path.is_file():
+        return open_recording(path, topic)
+    if topic is not None:
+        raise InputError(f"{path}: is no MCAP recording, and has no topic {topic!r}")
+    return open_video(path, folder_fps=folder_fps)
 
 
 @dataclass(frozen=True, eq=False)

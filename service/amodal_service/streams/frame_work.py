@@ -28,7 +28,7 @@ from amodal_model.masks import BoxedMask, encode_crop_rle
 from amodal_model.results import FrameResult, ObjectResult
 from amodal_model.stream import AmodalSegmenter, PreparedStep, StepRequest
 from amodal_model.visible_source import Prompt, VisibleMaskSource
-from amodal_service.streams.images import decode_image, image_size
+from amodal_service.coded_images import decode_image, image_size
 from amodal_service.streams.inputs import client_prompts, given_prompts
 from amodal_service.streams.memory import (
     Keyframe,

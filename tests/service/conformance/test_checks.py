@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -205,3 +206,16 @@ def test_checks_of_another_name_are_not_found(amodal: Run, tmp_path: Path) -> No
     ran = amodal("conformance", "http://127.0.0.1:1", "--only", "nonsense")
     assert ran.code == 2
     assert "ping_is_answered" in ran.err.replace("\n", "")
+
+
+def test_the_client_on_the_protocol_page_runs(
+    server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Path(__file__).parents[3] / "docs" / "protocol.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    address = server.removeprefix("http://")
+    exec(compile(code.replace("127.0.0.1:8420", address), str(page), "exec"), {})  # noqa: S102
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 31
+    assert "(1, 'hidden')" in lines[14]
+    assert "'results': 30" in lines[-1]
