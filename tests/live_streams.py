@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+import pytest
 
 from amodal_client.stream_messages import (
     FrameMeta,
@@ -19,16 +19,19 @@ from amodal_client.stream_messages import (
     ServerMessage,
     read_server_message,
 )
-from amodal_client.stream_wire import Codec, Header, Op, Packet, encode_meta, pack, read_meta, unpack
+from amodal_client.stream_wire import Header, Op, Packet, encode_meta, pack, read_meta, unpack
 from amodal_model.engine import EngineInfo
 from amodal_model.masks import BoxedMask, decode_crop_rle, empty_mask, encode_crop_rle
 from amodal_model.memory import MemoryState, StepInputs, StepOutputs
 from amodal_model.onnx_session import CPU
 from amodal_model.source_given import GivenSource
 from amodal_model.stream import AmodalSegmenter
+from amodal_service.database import Database
+from amodal_service.gate import Gate
 from amodal_service.stream_settings import StreamSettings
 from amodal_service.streams.admission import stream_bytes, stream_limits
-from amodal_service.streams.frame_work import Incoming, Order, Task
+from amodal_service.streams.frame_work import Incoming, Order, Task, work_on
+from amodal_service.streams.hub import Connected, StreamHub
 from amodal_service.streams.memory import StreamMemory
 from amodal_service.streams.options import StreamOptions
 from amodal_service.streams.outbox import CloseStream, Outbox
@@ -179,11 +182,11 @@ def masks_of(result: Result, name: str = "amodal") -> dict[int, BoxedMask]:
 # Sessions ---------------------------------------------------------------------------------------
 
 
-def terms(settings: StreamSettings | None = None, fps: float = 0.0, **options: Any) -> Terms:
-    """Return what is agreed of a stream; ``options`` are the client's, ``fps`` is the limit."""
-    settings = settings or StreamSettings()
+def terms(limit_fps: float = 0.0, **options: Any) -> Terms:
+    """Return what is agreed of a stream; ``options`` are the client's."""
+    settings = StreamSettings()
     wanted = StreamOptions(**options)
-    limits = msgspec.structs.replace(stream_limits(wanted, settings), fps=fps)
+    limits = msgspec.structs.replace(stream_limits(wanted, settings), fps=limit_fps)
     needed = stream_bytes(wanted)
     return Terms("s", "o", wanted, limits, needed, settings.max_age_s, GivenSource())
 
@@ -261,10 +264,9 @@ class Bench:
     def __init__(self, memory: StreamMemory | None = None, **options: Any) -> None:
         self.segmenter = plain_segmenter()
         self.offered = 0
-        fps = options.pop("limit_fps", 0.0)
-        given_terms = terms(fps=fps, **options)
+        self._woken: list[Session] = []
         self.session = Session(
-            given_terms, memory or StreamMemory(), 1, self._offer, lambda each: each.settle()
+            terms(**options), memory or StreamMemory(), 1, self._offer, self._woken.append
         )
         self.lane = self.attach()
 
@@ -281,12 +283,13 @@ class Bench:
 
     def begin(self, now_s: float | None = None) -> Task | None:
         """Take a frame out, as the scheduler does."""
-        return self.session.take(time.monotonic() if now_s is None else now_s)
+        begun = self.session.take(time.monotonic() if now_s is None else now_s)
+        while self._woken:
+            self._woken.pop().settle()
+        return begun
 
     def finish(self, begun: Task) -> None:
         """Work on it and give back what came of it."""
-        from amodal_service.streams.frame_work import work_on  # noqa: PLC0415
-
         self.session.deliver(work_on([begun], self.segmenter)[0])
 
     def work(self) -> bool:
@@ -297,9 +300,92 @@ class Bench:
         return begun is not None
 
 
-def with_deadline(taken: Incoming, due_s: float) -> Incoming:
-    """Return a frame with another time to start."""
-    return replace(taken, due_s=due_s)
+class DrivenHub(StreamHub):
+    """A hub whose upkeep and work are done when a test asks for it, by a clock that tests move."""
+
+    def __init__(self, database: Database, settings: StreamSettings, url: str = "http://a") -> None:
+        self.gate = Gate()
+        super().__init__(database, plain_segmenter(), self.gate, settings, url)
+
+    async def begin(self) -> DrivenHub:
+        """Be known to others, without upkeep or threads."""
+        self._loop = asyncio.get_running_loop()
+        await self.beat()
+        return self
+
+    async def beat(self) -> None:
+        """Show life, and find out what is lost."""
+        await self._beat()
+
+    async def tick(self) -> None:
+        """Store, close and let go of what is due."""
+        await self._tick()
+
+    async def sweep(self) -> None:
+        """Remove what can no longer be resumed."""
+        await self._sweep()
+
+    async def work(self, batches: int = 1_000_000) -> None:
+        """Work on frames that wait, in at most so many batches."""
+        while batches and self.scheduler._waiting:
+            batches -= 1
+            batch, taken = self.scheduler._take()
+            if batch:
+                self.scheduler._work(batch)
+            for _ in range(taken):
+                self.gate.leave()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that are promised to streams."""
+        return self._reserved
+
+    @property
+    def held(self) -> dict[str, Session]:
+        """The streams in memory."""
+        return self._sessions
+
+    def crash(self) -> None:
+        """Be gone without a word: nothing is written any more."""
+        self._sessions.clear()
 
 
-NO_IMAGE = Codec.NONE
+class Client:
+    """A connection to a stream of a hub."""
+
+    def __init__(self, hub: DrivenHub, connected: Connected) -> None:
+        self.hub = hub
+        self.connected = connected
+        self.session = connected.session
+        self.lane = Lane(connected.session.outbox, connected.generation)
+
+    def send(self, seq: int, *args: Any, **kwargs: Any) -> None:
+        """Send a frame."""
+        self.session.accept(frame_packet(seq, *args, **kwargs))
+
+    async def leave(self) -> None:
+        """End the connection."""
+        await self.hub.leave(self.connected)
+
+
+async def open_client(hub: DrivenHub, owner: str = "o", **options: Any) -> Client:
+    """Open a stream and connect to it."""
+    placed = await hub.open(owner, StreamOptions(**options))
+    return Client(hub, await hub.connect(placed.ticket))
+
+
+async def reopen_client(hub: DrivenHub, token: str, last_result: int = -1) -> Client:
+    """Resume a stream."""
+    placed = await hub.reopen(None, token, last_result)
+    return Client(hub, await hub.connect(placed.ticket))
+
+
+def move_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Put a clock that tests move in place of the time of live streams; the database's too."""
+    clock = Clock()
+    for name in ("session", "hub", "scheduler", "frame_work"):
+        monkeypatch.setattr(f"amodal_service.streams.{name}.time", clock)
+    monkeypatch.setattr("amodal_service.database.time", clock)
+    return clock

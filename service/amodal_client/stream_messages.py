@@ -6,7 +6,7 @@ are ``[x, y, width, height]``, masks COCO RLE of the box (``bbox`` given) or of 
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -17,6 +17,13 @@ Masks = Literal["given", "prompted", "motion"]
 SessionKind = Literal["new", "hot", "warm", "cold"]
 DropCause = Literal["superseded", "deadline", "overload", "decode_error", "drained", "reset"]
 StreamObjectState = Literal["visible", "partial", "hidden", "lost"]
+MAX_OBJECTS = 1024
+"""In one message; a stream's own limit is in ``welcome``."""
+OrderId = Annotated[str, msgspec.Meta(max_length=256)]
+Ring = Annotated[tuple[float, ...], msgspec.Meta(max_length=20_000)]
+Rings = Annotated[tuple[Ring, ...], msgspec.Meta(max_length=256)]
+Points = Annotated[tuple[tuple[float, float, int], ...], msgspec.Meta(max_length=256)]
+TrackIds = Annotated[tuple[int, ...], msgspec.Meta(max_length=MAX_OBJECTS)]
 Bbox = tuple[float, float, float, float]
 BoxPx = tuple[int, int, int, int]
 
@@ -45,14 +52,14 @@ class GivenObject(msgspec.Struct, frozen=True, omit_defaults=True):
     track_id: int | None = None
     rle: MaskRle | None = None
     bbox: BoxPx | None = None
-    polygon: tuple[tuple[float, ...], ...] | None = None
+    polygon: Rings | None = None
     box: Bbox | None = None
 
 
 class FrameMeta(msgspec.Struct, frozen=True, omit_defaults=True):
     """What comes with a frame; ``objects`` of a stream with given masks, empty: none shows."""
 
-    objects: tuple[GivenObject, ...] | None = None
+    objects: Annotated[tuple[GivenObject, ...], msgspec.Meta(max_length=MAX_OBJECTS)] | None = None
 
 
 class PlacedMask(msgspec.Struct, frozen=True):
@@ -154,7 +161,7 @@ class PromptObject(msgspec.Struct, frozen=True, omit_defaults=True):
 
     track_id: int
     box: Bbox | None = None
-    points: tuple[tuple[float, float, int], ...] = ()
+    points: Points = ()
     rle: MaskRle | None = None
     bbox: BoxPx | None = None
     remove: bool = False
@@ -163,22 +170,22 @@ class PromptObject(msgspec.Struct, frozen=True, omit_defaults=True):
 class PromptMessage(msgspec.Struct, tag_field="op", tag="prompt", frozen=True, omit_defaults=True):
     """Prompts bound to a frame: the next one, or the first from a seq on."""
 
-    objects: tuple[PromptObject, ...]
+    objects: Annotated[tuple[PromptObject, ...], msgspec.Meta(max_length=MAX_OBJECTS)]
     at: Literal["next"] | int = "next"
-    id: str = ""
+    id: OrderId = ""
 
 
 class Remove(msgspec.Struct, tag_field="op", tag="remove", frozen=True, omit_defaults=True):
     """Forget objects, from the next frame on."""
 
-    track_ids: tuple[int, ...]
-    id: str = ""
+    track_ids: TrackIds
+    id: OrderId = ""
 
 
 class Reset(msgspec.Struct, tag_field="op", tag="reset", frozen=True, omit_defaults=True):
     """Forget everything; frames that wait are dropped."""
 
-    id: str = ""
+    id: OrderId = ""
 
 
 class Ack(msgspec.Struct, tag_field="op", tag="ack", frozen=True):

@@ -126,7 +126,7 @@ def read_meta(meta: memoryview | bytes, kind: type[T]) -> T:
     """
     try:
         return msgspec.msgpack.decode(meta, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise AnswerError(f"meta: {error}") from None
 
 

@@ -186,7 +186,7 @@ def _obey(text: str, session: Session) -> None:
     said = read_client_message(text)
     session.hear()
     if isinstance(said, PromptMessage | Remove):
-        session.order(said)
+        session.order(said, len(text))
     elif isinstance(said, Ack):
         session.acknowledge(said)
     elif isinstance(said, Reset):

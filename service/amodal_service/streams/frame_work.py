@@ -62,10 +62,11 @@ class Incoming:
 
 
 class Order(NamedTuple):
-    """A prompt or a removal that waits for a frame, from ``at`` on."""
+    """A prompt or a removal that waits for a frame, from ``at`` on; ``size`` is of its text."""
 
     message: PromptMessage | Remove
     at: int
+    size: int = 0
 
 
 class Task(NamedTuple):
@@ -222,7 +223,7 @@ def _read_orders(
         except InputError as error:
             refused.append((order, str(error)))
     removed += [each.track_id for each in prompts if each.remove and each.track_id is not None]
-    return [each for each in prompts if not each.remove], removed, tuple(refused)
+    return [each for each in prompts if not each.remove], sorted(set(removed)), tuple(refused)
 
 
 def _check_count(memory: StreamMemory, prompts: Sequence[Prompt], limit: int) -> None:
@@ -256,7 +257,8 @@ def _find(
         if are_masks and memory.finder is None:
             return {key: mask for key, mask in named.items() if mask is not None}, None
         prompts = given
-    removals = [Prompt(track_id, remove=True) for track_id in removed]
+    named_now = {each.track_id for each in prompts}  # what is given again is not forgotten
+    removals = [Prompt(key, remove=True) for key in removed if key not in named_now]
     image = None
     if options.masks != "given":
         if frame.header.codec == Codec.NONE:

@@ -18,7 +18,6 @@ from anyio.to_thread import run_sync
 
 from amodal_client.stream_messages import Checkpoint, CloseCode, GoAway, SessionKind
 from amodal_model.errors import (
-    AmodalError,
     ExpiredError,
     LimitError,
     MissingItemError,
@@ -38,7 +37,7 @@ from amodal_service.stream_settings import StreamSettings
 from amodal_service.streams import metrics, store
 from amodal_service.streams.admission import stream_bytes, stream_limits
 from amodal_service.streams.frame_work import Done
-from amodal_service.streams.memory import StreamMemory, load_memory, save_memory
+from amodal_service.streams.memory import Clock, StreamMemory, load_memory, save_memory
 from amodal_service.streams.options import StreamOptions
 from amodal_service.streams.outbox import CloseStream
 from amodal_service.streams.scheduler import Scheduler
@@ -315,8 +314,11 @@ class StreamHub:
             raise CloseStream(CloseCode.AUTH, str(error)) from None
         session = self._sessions.get(row.id)
         kind: SessionKind = "hot"
+        if session is not None and session.epoch != row.epoch - 1:
+            self._lose(session, is_ended=False)  # it was elsewhere meanwhile, and went on there
+            session = None
         if session is None:
-            session, kind = await self._make(row)
+            session, kind = await self._make_or_leave(row)
         session.epoch = row.epoch
         received = session.last_seq
         generation = session.attach(row.last_result)
@@ -331,6 +333,16 @@ class StreamHub:
             seq=received,
         )
         return Connected(session, kind, token, generation, received)
+
+    async def _make_or_leave(self, row: StreamRow) -> tuple[Session, SessionKind]:
+        """Make the session of a stream; where it cannot be, the stream is left to others."""
+        try:
+            return await self._make(row)
+        except BaseException:
+            await self._try(
+                store.write_changes, self._database, [Change(row.id, row.epoch, "warm")]
+            )
+            raise
 
     async def _make(self, row: StreamRow) -> tuple[Session, SessionKind]:
         options = StreamOptions.model_validate(row.options)
@@ -351,6 +363,14 @@ class StreamHub:
             self.settings.max_age_s,
             self._source(options.masks),
         )
+        other = self._sessions.get(row.id)  # of a connection that was made at the same time
+        if other is not None and other.epoch > row.epoch:
+            self._reserved -= needed
+            raise CloseStream(
+                CloseCode.SUPERSEDED, "another connection has taken the stream over", is_error=False
+            )
+        if other is not None:
+            self._lose(other, is_ended=False)
         session = Session(terms, memory, row.epoch, self.scheduler.offer, self._wake)
         self._sessions[row.id] = session
         return session, kind
@@ -359,10 +379,12 @@ class StreamHub:
         snapshot = store.load_snapshot(self._database, row.id)
         if snapshot is None:
             return StreamMemory(), "new" if row.epoch <= 1 else "cold"
+        if not snapshot.content:
+            return StreamMemory(clock=Clock(snapshot.seq)), "warm"
         source = self._source(options.masks)
         try:
             return load_memory(snapshot.content, self.segmenter, source, options.masks), "warm"
-        except AmodalError as error:
+        except Exception as error:  # whatever is wrong with it: the stream begins anew
             _log.warning("stream_snapshot_unusable", stream_id=row.id, error=str(error))
             return StreamMemory(), "cold"
 
@@ -401,7 +423,8 @@ class StreamHub:
         await self._try(store.write_changes, self._database, [change])
 
     def _release(self, session: Session) -> None:
-        if self._sessions.pop(session.terms.stream_id, None) is not None:
+        if self._sessions.get(session.terms.stream_id) is session:
+            del self._sessions[session.terms.stream_id]
             self._reserved -= session.terms.memory_bytes
             self.scheduler.withdraw(session)
 
@@ -458,7 +481,8 @@ class StreamHub:
             and each not in idle
         ]
         await self._store(due, None)
-        await self._store([*gone, *idle], "warm")
+        await self._store([each for each in gone if each.leaves_as == "ended"], "ended")
+        await self._store([*(each for each in gone if each.leaves_as != "ended"), *idle], "warm")
         for session in idle:
             reason = f"idle for more than {settings.idle_s:g} s"
             session.part(reason, CloseCode.IDLE_OR_SLOW, "warm")
@@ -485,7 +509,8 @@ class StreamHub:
         now_s = time.monotonic()
         for session, change in zip(sessions, found, strict=True):
             if change.stream_id in lost:
-                self._lose(session)
+                if session.epoch == change.epoch:  # else it was connected to meanwhile
+                    await self._let_go(session)
             elif change.snapshot is not None:
                 session.stored_seq, session.stored_s = change.snapshot.seq, now_s
                 session.say(Checkpoint(change.snapshot.seq))
@@ -494,30 +519,40 @@ class StreamHub:
         changes = []
         for session in sessions:
             memory, snapshot = session.memory, None
-            if memory.state is not None and memory.clock.seq > session.stored_seq:
-                terms = session.terms
-                masks = terms.options.masks
-                content = save_memory(memory, self.segmenter, terms.finder, masks)
+            if memory.clock.seq > session.stored_seq:
+                content = b""  # of a stream that was reset
+                if memory.state is not None:
+                    terms = session.terms
+                    masks = terms.options.masks
+                    content = save_memory(memory, self.segmenter, terms.finder, masks)
                 snapshot = Snapshot(memory.clock.seq, content)
             now: StreamState = "connected" if session.detached_s is None else "hot"
             change = Change(session.terms.stream_id, session.epoch, state or now, snapshot)
             changes.append(change)
         return changes
 
-    def _lose(self, session: Session) -> None:
+    async def _let_go(self, session: Session) -> None:
+        """Let go of a stream whose row could not be written."""
+        held = {session.terms.stream_id: session.epoch}
+        for is_ended in (await run_sync(store.lost_streams, self._database, held)).values():
+            self._lose(session, is_ended=is_ended)
+
+    def _lose(self, session: Session, *, is_ended: bool) -> None:
         """Let go of a stream that is another replica's by now, or was ended."""
         self._release(session)
-        session.outbox.fail(
-            CloseStream(CloseCode.SUPERSEDED, "the stream is elsewhere by now, or was ended")
-        )
+        if is_ended:
+            session.part("killed", CloseCode.UNKNOWN_STREAM, "ended")
+        else:
+            session.outbox.fail(CloseStream(CloseCode.SUPERSEDED, "the stream is elsewhere by now"))
 
     async def _beat(self) -> None:
         await run_sync(store.show_replica, self._database, self._as_replica())
         held = {key: each.epoch for key, each in self._sessions.items()}
-        for stream_id in await run_sync(store.lost_streams, self._database, held):
+        lost = await run_sync(store.lost_streams, self._database, held)
+        for stream_id, is_ended in lost.items():
             session = self._sessions.get(stream_id)
             if session is not None and session.epoch == held[stream_id]:
-                self._lose(session)
+                self._lose(session, is_ended=is_ended)
 
     async def _sweep(self) -> None:
         live = [each.id for each in await run_sync(self._live)]

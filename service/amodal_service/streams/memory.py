@@ -22,7 +22,7 @@ from amodal_model.visible_source import VisibleMaskSource
 
 FORMAT = 1
 PER_AGE = 2
-"""Keyframes kept of each power of two of age, in frames."""
+"""Keyframes kept of each power of two of age, in frames: those whose number it divides."""
 MAX_KEYFRAMES = 24
 MAX_SNAPSHOT_BYTES = 1 << 30
 _COMPRESSION = 1
@@ -110,14 +110,13 @@ def gap_and_clock(
 
 def with_keyframe(keyframes: Sequence[Keyframe], new: Keyframe) -> tuple[Keyframe, ...]:
     """Return the keyframes with a new one, the old ones thinned out the more the older they are."""
-    kept = [new]
-    counts: dict[int, int] = {}
-    for each in reversed(keyframes):
-        age = (new.number - each.number).bit_length()
-        counts[age] = counts.get(age, 0) + 1
-        if counts[age] <= PER_AGE:
-            kept.append(each)
-    return tuple(reversed(kept[:MAX_KEYFRAMES]))
+    kept = [each for each in keyframes if each.number % _spacing(new.number - each.number) == 0]
+    return (*kept[1 - MAX_KEYFRAMES :], new)
+
+
+def _spacing(age: int) -> int:
+    """Return how far apart keyframes of an age are: what is kept now was kept when younger."""
+    return max(1, (1 << age.bit_length() - 1) // PER_AGE)
 
 
 class _Array(msgspec.Struct, array_like=True):
@@ -215,7 +214,7 @@ def _read(content: bytes) -> _Stored:
         unpacker = zlib.decompressobj()
         data = unpacker.decompress(content, MAX_SNAPSHOT_BYTES)
         return msgspec.msgpack.decode(data, type=_Stored)
-    except (zlib.error, msgspec.DecodeError) as error:
+    except (zlib.error, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"snapshot cannot be read: {error}") from None
 
 

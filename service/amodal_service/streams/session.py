@@ -43,6 +43,8 @@ from amodal_service.streams.tables import StreamState
 CREDITS = {"realtime": 2, "paced": 2, "lossless": 4}
 """Frames that a client may send before credit comes back."""
 MAX_ORDERS = 64
+MAX_ORDER_CHARACTERS = 1 << 20
+"""Of all prompts and removals that wait."""
 MAX_TOLD = 128
 """Latest drops that a client is told of again after a resume."""
 FLOOD = 8
@@ -197,7 +199,7 @@ class Session:
             self._shared.is_full = True
             waiting = len(self._shared.mailbox) + self._shared.taken
         self._credits = max(0, CREDITS[self.terms.options.mode] - waiting)
-        self._poke()
+        self.settle()  # a stream that was ended before its client left still says goodbye
         return generation
 
     @property
@@ -282,8 +284,12 @@ class Session:
         """Note that the client lives."""
         self.spoken_s = time.monotonic()
 
-    def order(self, message: PromptMessage | Remove) -> None:
+    def order(self, message: PromptMessage | Remove, size: int = 0) -> None:
         """Keep a prompt or a removal for the frame it is meant for.
+
+        Args:
+            message: the order.
+            size: of its text, characters.
 
         Raises:
             CloseStream: too many wait.
@@ -301,7 +307,13 @@ class Session:
                 raise CloseStream(
                     CloseCode.CREDIT_OR_QUOTA, f"{MAX_ORDERS} prompts wait already, the limit"
                 )
-            self._shared.orders = (*self._shared.orders, Order(message, at))
+            waiting = sum(each.size for each in self._shared.orders)
+            if waiting + size > MAX_ORDER_CHARACTERS:
+                raise CloseStream(
+                    CloseCode.CREDIT_OR_QUOTA,
+                    f"{waiting + size} characters of prompts wait, limit {MAX_ORDER_CHARACTERS}",
+                )
+            self._shared.orders = (*self._shared.orders, Order(message, at, size))
 
     def reset(self, message: Reset) -> None:
         """Forget everything; frames that wait are dropped."""
@@ -323,6 +335,9 @@ class Session:
             for seq, message_id in self._resets:
                 self.say(PromptAck(message_id, seq))
             self._resets.clear()
+            if self.memory.clock.seq >= 0:  # that nothing is remembered is stored soon
+                self.stored_seq = min(self.stored_seq, self.memory.clock.seq - 1)
+                self.stored_s = -math.inf
 
     def acknowledge(self, message: Ack) -> None:
         """Let go of results that have arrived."""
@@ -348,7 +363,9 @@ class Session:
         with self._lock:
             self._shared.is_busy = False
             if done.packet is None:  # what was meant for it is meant for the next
-                self._shared.orders = (*done.orders, *self._shared.orders)
+                kept = () if self._resets else done.orders
+                self._shared.orders = (*kept, *self._shared.orders)
+                self._shared.is_full = True
         if done.is_internal:
             self.outbox.fail(CloseStream(CloseCode.INTERNAL, f"frame {done.seq}: {done.error}"))
         if done.packet is None:

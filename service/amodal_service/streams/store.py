@@ -20,8 +20,6 @@ from amodal_service.database import Database
 from amodal_service.streams.tables import StreamState, stream_replicas, streams
 
 TICKET_S = 60.0
-_HOLDING = ("placed", "connected", "hot")
-"""States in which a replica holds the stream, or is about to."""
 
 
 @dataclass(frozen=True)
@@ -288,10 +286,13 @@ def end_stream(database: Database, stream_id: str) -> None:
         )
 
 
-def lost_streams(database: Database, held: Mapping[str, int]) -> list[str]:
-    """Return which of the streams held here (id to epoch) are ended, or another's by now."""
+def lost_streams(database: Database, held: Mapping[str, int]) -> dict[str, bool]:
+    """Return which of the streams held here (id to epoch) are no longer; whether they have ended.
+
+    The others are in a later epoch: another replica's, or connected to once more.
+    """
     if not held:
-        return []
+        return {}
     ids = list(held)
     found: dict[str, tuple[int, str]] = {}
     with database.read() as connection:
@@ -301,11 +302,12 @@ def lost_streams(database: Database, held: Mapping[str, int]) -> list[str]:
             )
             found |= {row.id: (row.epoch, row.state) for row in connection.execute(query)}
     gone = (0, "ended")
-    return [
-        key
+    now = {key: found.get(key, gone) for key in held}
+    return {
+        key: now[key][1] == "ended"
         for key, epoch in held.items()
-        if found.get(key, gone)[0] != epoch or found.get(key, gone)[1] == "ended"
-    ]
+        if now[key][0] != epoch or now[key][1] == "ended"
+    }
 
 
 def sweep_streams(database: Database, resume_s: float, live: Sequence[str]) -> int:
@@ -314,7 +316,7 @@ def sweep_streams(database: Database, resume_s: float, live: Sequence[str]) -> i
     Those whose replica has died count from their last sign of life.
     """
     is_old = streams.c.seen_s < database.now_s() - resume_s
-    is_held = streams.c.replica.in_(live) & streams.c.state.in_(_HOLDING)
+    is_held = streams.c.replica.in_(live) & streams.c.state.in_(("connected", "hot"))
     with database.write() as connection:
         return connection.execute(streams.delete().where(is_old & ~is_held)).rowcount
 
