@@ -318,7 +318,6 @@ async def _restart(folder: Path, options: argparse.Namespace, report: Report) ->
     replicas[1].wait()
     urls = [each.url for each in replicas]
     try:
-        wanted = await _uninterrupted(urls, clip, options.frames)
         streams = [_stream(urls[:: -1 if n % 2 else 1], clip, role) for n, role in enumerate(ROLES)]
         running = [asyncio.create_task(_live(each, options.frames)) for each in streams]
         for number in range(2):
