@@ -6,7 +6,7 @@ EXTRAS ?= cpu,otel,train,dev
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup demo test check bench faults service-cost api-check container-proof results results-train clean
+.PHONY: help setup demo test check bench faults service-cost bench-stream stream-faults api-check container-proof results results-train clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -43,6 +43,16 @@ faults: $(VENV)/.develop  ## kill and freeze workers while they work: no job may
 
 service-cost: $(VENV)/.develop  ## idle memory of the server, and what it adds to the library's work
 	$(BIN)/python tests/faults/service_cost.py
+
+# LONG_FRAMES: of the long stream; IDLE_SECONDS: that the idle streams last.
+LONG_FRAMES ?= 10000
+IDLE_SECONDS ?= 60
+
+bench-stream: $(VENV)/.develop  ## what live streams cost: a frame, many streams, idle, long, overload
+	$(BIN)/python tests/faults/stream_bench.py --long-frames $(LONG_FRAMES) --idle-seconds $(IDLE_SECONDS)
+
+stream-faults: $(VENV)/.develop  ## kill and restart servers under live streams; clients that break the protocol
+	$(BIN)/python tests/faults/stream_faults.py
 
 # SEED: another one generates other requests.
 SEED ?= 1

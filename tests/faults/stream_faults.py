@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +53,7 @@ _OPTIONS = {"max_objects": 4, "max_message_bytes": 1 << 18, "fps": FPS}
 _UNHURRIED = {"AMODAL_STREAM_RESUME_S": "600"}
 
 Report = dict[str, Any]
+Results = dict[int, ResultMeta]
 Part = Callable[[Path, argparse.Namespace, Report], Coroutine[Any, Any, None]]
 
 
@@ -109,29 +110,51 @@ async def _kill(folder: Path, options: argparse.Namespace, report: Report) -> No
         lost = await asyncio.gather(*running)
         for stream in streams:
             await stream.end()
+        same = await _same_frames([server.url], clip, streams)
     finally:
         server.process.stop()
-    _judge("kill", streams, wanted, at_kill, report)
+    _judge("kill", streams, same, at_kill, report)
+    for label, scores in _scores(streams, [wanted[_kind(role)] for role in ROLES], at_kill).items():
+        report[f"kill_iou_with_run_without_outage {label}"] = _shown(scores)
     report["kill_frames_lost_by_mode"] = _by_mode(lost)
     _expect_warm("kill", streams, report, ("warm",))
 
 
 async def _uninterrupted(
     urls: Sequence[str], clip: LoadClip, frames: int
-) -> dict[tuple[str, int], dict[int, ResultMeta]]:
+) -> dict[tuple[str, int], Results]:
     """Return the results of each source of masks and each shift, of all frames."""
-    wanted = {}
-    for masks, shift in sorted({(role.masks, role.shift) for role in ROLES}):
-        stream = _stream(urls, clip, Role("lossless", masks, shift))
-        await stream.open()
-        await _prompt(stream)
-        for _ in range(frames):
-            while not await stream.send(_capture_ns(stream.next_seq)):
-                await stream.changed()
-        await stream.settle()
-        await stream.end()
-        wanted[masks, shift] = {seq: result_of(each) for seq, each in stream.packets.items()}
-    return wanted
+    kinds = sorted({_kind(role) for role in ROLES})
+    return {kind: await _played(urls, clip, *kind, range(frames)) for kind in kinds}
+
+
+async def _same_frames(
+    urls: Sequence[str], clip: LoadClip, streams: Sequence[LoadStream]
+) -> list[Results]:
+    """Return the results of uninterrupted runs of the frames that each stream got done."""
+    return [
+        await _played(urls, clip, *_kind(role), sorted(stream.packets))
+        for stream, role in zip(streams, ROLES, strict=True)
+    ]
+
+
+async def _played(
+    urls: Sequence[str], clip: LoadClip, masks: str, shift: int, seqs: Iterable[int]
+) -> Results:
+    stream = _stream(urls, clip, Role("lossless", masks, shift))
+    await stream.open()
+    await _prompt(stream)
+    for seq in seqs:
+        stream.next_seq = seq
+        while not await stream.send(_capture_ns(seq)):
+            await stream.changed()
+    await stream.settle()
+    await stream.end()
+    return {seq: result_of(each) for seq, each in stream.packets.items()}
+
+
+def _kind(role: Role) -> tuple[str, int]:
+    return role.masks, role.shift
 
 
 def _stream(urls: Sequence[str], clip: LoadClip, role: Role) -> LoadStream:
@@ -206,36 +229,42 @@ async def _shoot(stream: LoadStream, begun_s: float, frames: int) -> None:
 def _judge(
     name: str,
     streams: Sequence[LoadStream],
-    wanted: Mapping[tuple[str, int], Mapping[int, ResultMeta]],
+    wanted: Sequence[Results],
     after: Sequence[int],
     report: Report,
 ) -> None:
-    """Compare what came after a frame with the uninterrupted run."""
-    scores: dict[str, list[float]] = defaultdict(list)
-    for stream, role, first in zip(streams, ROLES, after, strict=True):
-        found = {seq: result_of(each) for seq, each in stream.packets.items() if seq > first}
-        overlaps = [
-            overlap
-            for seq, result in found.items()
-            for overlap in _overlaps(result, wanted[role.masks, role.shift][seq], stream.clip.size)
-        ]
-        label = f"{role.masks} {role.mode}"
-        if not overlaps:
-            report["amiss"].append(f"{name}: {label} has no result after the resume")
-            continue
-        scores[label].append(statistics.mean(overlaps))
-        report["amiss"] += [f"{name}: {label}: {line}" for line in stream.amiss()]
-        if role.mode == "lossless" and (
-            missing := set(range(stream.next_seq)) - set(stream.packets)
-        ):
-            report["amiss"].append(f"{name}: {label} has no result of {sorted(missing)[:8]}")
+    """Compare what came after a frame with runs of the same frames, and the outcomes."""
+    for stream, role in zip(streams, ROLES, strict=True):
+        label = f"{name}: {role.masks} {role.mode}"
+        report["amiss"] += [f"{label}: {line}" for line in stream.amiss()]
+        missing = set(range(stream.next_seq)) - set(stream.packets)
+        if role.mode == "lossless" and missing:
+            report["amiss"].append(f"{label} has no result of {sorted(missing)[:8]}")
+    scores = _scores(streams, wanted, after)
     for label, each in scores.items():
-        report[f"{name}_iou {label}"] = {
-            "mean": round(statistics.mean(each), 4),
-            "least": round(min(each), 4),
-        }
+        report[f"{name}_iou {label}"] = _shown(each)
         if min(each) < LEAST_IOU:
             report["amiss"].append(f"{name}: IoU of {label} is {min(each):.4f}, least {LEAST_IOU}")
+
+
+def _scores(
+    streams: Sequence[LoadStream], wanted: Sequence[Results], after: Sequence[int]
+) -> dict[str, list[float]]:
+    """Return the mean IoU of each stream's results after a frame, by kind of stream."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    for stream, role, theirs, first in zip(streams, ROLES, wanted, after, strict=True):
+        overlaps = [
+            overlap
+            for seq, packet in stream.packets.items()
+            if seq > first
+            for overlap in _overlaps(result_of(packet), theirs[seq], stream.clip.size)
+        ]
+        scores[f"{role.masks} {role.mode}"].append(statistics.mean(overlaps) if overlaps else 0.0)
+    return scores
+
+
+def _shown(scores: Sequence[float]) -> dict[str, float]:
+    return {"mean": round(statistics.mean(scores), 4), "least": round(min(scores), 4)}
 
 
 def _overlaps(a: ResultMeta, b: ResultMeta, size: tuple[int, int]) -> list[float]:
@@ -289,7 +318,6 @@ async def _restart(folder: Path, options: argparse.Namespace, report: Report) ->
     replicas[1].wait()
     urls = [each.url for each in replicas]
     try:
-        wanted = await _uninterrupted(urls, clip, options.frames)
         streams = [_stream(urls[:: -1 if n % 2 else 1], clip, role) for n, role in enumerate(ROLES)]
         running = [asyncio.create_task(_live(each, options.frames)) for each in streams]
         for number in range(2):
@@ -304,10 +332,11 @@ async def _restart(folder: Path, options: argparse.Namespace, report: Report) ->
         lost = await asyncio.gather(*running)
         for stream in streams:
             await stream.end()
+        same = await _same_frames(urls, clip, streams)
     finally:
         for each in replicas:
             each.process.stop()
-    _judge("restart", streams, wanted, [-1] * len(streams), report)
+    _judge("restart", streams, same, [-1] * len(streams), report)
     report["restart_frames_lost_by_mode"] = _by_mode(lost)
     _expect_warm("restart", streams, report, ("warm", "hot"))
 

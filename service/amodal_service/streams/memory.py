@@ -20,14 +20,12 @@ from amodal_model.stream import AmodalSegmenter
 from amodal_model.stream_state import StreamState
 from amodal_model.visible_source import VisibleMaskSource
 
-FORMAT = 1
+FORMAT = 2
 PER_AGE = 2
 """Keyframes kept of each power of two of age, in frames: those whose number it divides."""
 MAX_KEYFRAMES = 24
 MAX_SNAPSHOT_BYTES = 1 << 30
 _COMPRESSION = 1
-_HALF = ("memory_maps", "tracks_template")
-"""Arrays of [0, 1], stored with half the digits."""
 
 Finder = VisibleMaskSource[Any]
 
@@ -232,8 +230,7 @@ def _retrace(
 def _stored_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, _Array]:
     stored = {}
     for name, array in arrays.items():
-        kept = array.astype(np.float16) if name in _HALF else array
-        kept = np.ascontiguousarray(kept)
+        kept = np.ascontiguousarray(array)
         stored[name] = _Array(kept.dtype.str, kept.shape, kept.tobytes())
     return stored
 
@@ -243,7 +240,7 @@ def _arrays(stored: Mapping[str, _Array]) -> dict[str, np.ndarray]:
     try:
         for name, each in stored.items():
             array = np.frombuffer(each.content, np.dtype(each.dtype)).reshape(each.shape)
-            arrays[name] = array.astype(np.float32) if name in _HALF else array.copy()
+            arrays[name] = array.copy()
     except (ValueError, TypeError) as error:
         raise InputError(f"snapshot holds an array that cannot be read: {error}") from None
     return arrays
