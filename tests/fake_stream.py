@@ -1,4 +1,4 @@
-"""A server of live streams made for tests: the protocol and no model, visible masks echoed as whole.
+"""A server of live streams made for tests: the protocol, and visible masks echoed as whole.
 
 `FakeStream` is one stream as a value machine: what a client sends goes to `take`, what `step` and
 `take` return goes back. It breaks off with an assertion where the client breaks the protocol.

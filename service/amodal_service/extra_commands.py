@@ -29,6 +29,7 @@ _HELP = {
     "conformance": "Check that a server speaks the streaming protocol, from outside.",
     "keys": "Make, list, replace and withdraw API keys.",
     "serve": "Serve clips and jobs over REST.",
+    "stream": "Complete the silhouettes of a camera or video on a server, live.",
     "worker": "Run jobs of a server's database, beside it or elsewhere.",
     "results": "Write docs/results.md from recorded runs (make results).",
 }

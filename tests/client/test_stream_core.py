@@ -185,7 +185,7 @@ class Breaking(RuleBasedStateMachine):
         seqs = [each.seq for each in self.wire.results]
         assert seqs == sorted(set(seqs))
         for each in self.wire.results[-1:]:
-            shown = {one.track_id: one.amodal_mask for one in each.objects}
+            shown: dict[int, Any] = {one.track_id: one.amodal_mask for one in each.objects}
             mask = mask_of(each.seq)
             assert (1 in shown) == bool(mask.any())
             if mask.any():
@@ -441,7 +441,7 @@ def test_a_stream_that_is_over_says_why() -> None:
 
 def test_frames_that_are_too_large_or_too_late_are_refused_here() -> None:
     wire = Wire("lossless")
-    with pytest.raises(UsageError, match="frame is 50.. bytes, limit 1500"):
+    with pytest.raises(UsageError, match=r"frame is 50.. bytes, limit 1500"):
         wire.core.send(make_frame(b"\xff\xd8\xff" + bytes(5000), None), 0.0)
     wire.core.finish()
     with pytest.raises(UsageError, match="has been ended"):

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from live_streams import box, given, given_all, incoming, masks_of, plain_segmenter, read_result, task
+from live_streams import (
+    box,
+    given,
+    given_all,
+    incoming,
+    masks_of,
+    plain_segmenter,
+    read_result,
+    task,
+)
 
 from amodal_client.stream_messages import GivenObject, PromptMessage, PromptObject, Remove
 from amodal_client.stream_wire import Codec
@@ -69,9 +78,7 @@ def test_a_bad_frame_of_a_batch_fails_alone() -> None:
         ({"width": 65535, "height": 1}, "each side must be 1 to 16384"),
     ],
 )
-def test_a_first_frame_needs_a_size_within_the_limits(
-    header: dict[str, int], message: str
-) -> None:
+def test_a_first_frame_needs_a_size_within_the_limits(header: dict[str, int], message: str) -> None:
     (done,) = work_on([task(incoming(0, (), **header))], plain_segmenter())
     assert message in done.error
 

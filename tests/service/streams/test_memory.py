@@ -154,9 +154,7 @@ def test_another_model_remembers_by_the_past_frames(
     tiny_segmenter: AmodalSegmenter, boxes_scene: list[Visible]
 ) -> None:
     other = plain_segmenter(sha256="other")
-    content = save_memory(
-        stream_of(other, boxes_scene[:25]), other, GivenSource(), "given"
-    )
+    content = save_memory(stream_of(other, boxes_scene[:25]), other, GivenSource(), "given")
     memory = stream_of(tiny_segmenter, boxes_scene[:25])
     back = load_memory(content, tiny_segmenter, GivenSource(), "given")
     assert memory.state is not None

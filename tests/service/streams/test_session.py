@@ -30,9 +30,7 @@ from amodal_service.streams.frame_work import Done
 from amodal_service.streams.outbox import CloseStream
 from amodal_service.streams.session import CREDITS, FLOOD, MAX_ORDERS
 
-BAD_TEXT = (
-    b"\x81\xa7objects\x91\x81\xa3rle\x82\xa4size\x92\x01\x01\xa6counts\xa1\xff"
-)
+BAD_TEXT = b"\x81\xa7objects\x91\x81\xa3rle\x82\xa4size\x92\x01\x01\xa6counts\xa1\xff"
 """MessagePack whose runs are not UTF-8."""
 Case = Callable[..., Coroutine[Any, Any, None]]
 
