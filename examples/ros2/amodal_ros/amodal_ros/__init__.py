@@ -1,0 +1,1 @@
+"""A ROS 2 node for live streams of amodal: thin over the client."""
