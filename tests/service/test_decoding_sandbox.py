@@ -237,9 +237,9 @@ def test_a_clip_not_read_to_its_end_leaves_no_decoder(
     wait_until(lambda: not children(fork_server()))
 
 
-def test_a_lost_fork_server_is_replaced(video: Path) -> None:
+def test_a_lost_fork_server_is_replaced(video: Path, endless: Path) -> None:
     with DecodingSandbox() as sandbox:
-        stream = sandbox.open_clip(video).frames()
+        stream = sandbox.open_clip(endless).frames()  # its decoder cannot be done before the kill
         next(stream)
         os.kill(fork_server(), signal.SIGKILL)
         with pytest.raises(InputError, match="ended without a word"):

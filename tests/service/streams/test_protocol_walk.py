@@ -29,7 +29,7 @@ from amodal_client.stream_messages import (
     Reset,
 )
 from amodal_client.stream_wire import REPLAYED, Codec, Packet
-from amodal_model.errors import AmodalError
+from amodal_model.errors import AmodalError, MissingItemError, UnavailableError
 from amodal_service.database import Database, open_database
 from amodal_service.stream_settings import StreamSettings
 from amodal_service.streams import store
@@ -340,6 +340,7 @@ class Walk:
         old = walker.client
         await self._resume(walker)
         if walker.client is not old and old.hub in self.hubs:
+            await old.hub.beat()  # where the stream is at another now, it finds out
             await old.lane.read()
             assert old.lane.closed is not None
             await old.leave()
@@ -351,11 +352,13 @@ class Walk:
             urls = [hub._url for hub in self.hubs]
             hub = self.hubs[urls.index(placed.url or asked._url)]
             client = Client(hub, await hub.connect(placed.ticket))
-        except CloseStream:
+        except (CloseStream, UnavailableError):
             self.counts["no slot"] += 1
             return
-        except AmodalError:
+        except MissingItemError:
             self.counts["gone"] += 1
+            if walker.client is not None:
+                await self._hang_up(walker)
             self.walkers.remove(walker)
             return
         self.counts[client.connected.kind] += 1
@@ -384,6 +387,8 @@ class Walk:
             self.clock.go_on(self.settings.snapshot_s + 0.1)
             await zombie.work()
             await zombie.tick()
+            await zombie.beat()  # finds out what it has lost
+            store.forget_replica(self.database, zombie.replica_id)
             for key, row in self._rows().items():
                 if key in held and rows[key].epoch != held[key]:
                     assert row == rows[key]
