@@ -142,7 +142,7 @@ async def _all_frames(
     urls: Sequence[str], clip: LoadClip, streams: Sequence[LoadStream]
 ) -> list[Results]:
     """Return the results of runs of all frames, those too that a stream missed."""
-    last = {}
+    last: dict[tuple[str, int], int] = {}
     for stream, role in zip(streams, ROLES, strict=True):
         kind = role.masks, role.shift
         last[kind] = max(last.get(kind, 0), stream.next_seq)
