@@ -167,6 +167,11 @@ def server_age_ms(packet: bytes) -> float:
     return times.queue + times.decode + times.infer + times.encode
 
 
+def server_wait_ms(packet: bytes) -> float:
+    """Return from arrival to the start of the work, by the server's clock."""
+    return _read_times(unpack(packet).meta).timings.queue
+
+
 def result_of(packet: bytes) -> ResultMeta:
     """Return what a RESULT says."""
     return _read_result(unpack(packet).meta)
@@ -215,6 +220,7 @@ class LoadStream:
     welcome: Welcome | None = None
     checkpoint: int = -1
     last_result: int = -1
+    resumed_at: int = 0
     _socket: ClientConnection | None = None
     _ear: asyncio.Task[None] | None = None
     _credits: int = 0
