@@ -80,6 +80,7 @@ class FakeStream:
     steps: list[int] = field(default_factory=list)
     is_ended: bool = False
     epoch: int = 0
+    acked_seq: int = -1
     most_waiting: int = 0
     _waiting: deque[Packet] = field(default_factory=deque)
     _kept: deque[tuple[int, bytes]] = field(default_factory=deque)
@@ -101,7 +102,7 @@ class FakeStream:
         self.epoch += 1
         self._is_ending = False
         received = self._last_seq
-        if kind in ("warm", "cold"):
+        if kind != "hot":
             received = self._stored_seq if kind == "warm" else -1
             self._forget(received)
         while self._kept and self._kept[0][0] <= last_result:
@@ -135,6 +136,7 @@ class FakeStream:
             self.prompts.append(said)
             self._orders.append(said)
         elif isinstance(said, Ack):
+            self.acked_seq = max(self.acked_seq, said.seq)
             while self._kept and self._kept[0][0] <= said.seq:
                 self._kept.popleft()
         elif isinstance(said, Reset):
