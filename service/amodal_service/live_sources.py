@@ -1,7 +1,4 @@
-"""Frames as they come: a camera, a network camera, or a video file played at its own pace.
-
-`open_source` is the place for further kinds, such as recordings of robots.
-"""
+"""Frames as they come: a camera, a network camera, a video or recording at its own pace."""
 
 from __future__ import annotations
 
@@ -18,7 +15,9 @@ from av.error import FFmpegError
 
 from amodal_client.stream_frames import Image
 from amodal_model.errors import DatasetError, InputError, UnavailableError
-from amodal_model.video import DEFAULT_FPS, Clip, open_clip
+from amodal_model.video import DEFAULT_FPS, Clip
+from amodal_service.mcap_recording import Recording
+from amodal_service.sources import open_clip
 
 NETWORK_SCHEMES = ("rtsp://", "rtsps://")
 _NETWORK_S = 10.0
@@ -26,11 +25,16 @@ _NETWORK_S = 10.0
 
 @dataclass(frozen=True, eq=False)
 class LiveFrame:
-    """A frame: its number, seconds from the first one, uint8 RGB (H, W, 3)."""
+    """A frame: its number, seconds from the first one, uint8 RGB (H, W, 3).
+
+    Attributes:
+        stamp_ns: when it was taken, by the source's own clock; 0: not known.
+    """
 
     index: int
     pts_s: float
     image: Image
+    stamp_ns: int = 0
 
 
 class LiveSource(Protocol):
@@ -51,7 +55,7 @@ class LiveSource(Protocol):
 
 
 class RecordedSource:
-    """A video file or a folder of frames."""
+    """A video file, a folder of frames or a robot's recording."""
 
     is_recorded = True
 
@@ -60,13 +64,16 @@ class RecordedSource:
         self.fps = clip.fps
         self.frame_size = clip.frame_size
         self._clip = clip
+        self._start_ns = clip.start_ns if isinstance(clip, Recording) else None
 
     def frames(self) -> Iterator[LiveFrame]:
         """Yield the frames, as fast as they are asked for."""
         start_s = None
         for frame in self._clip.frames():
             start_s = frame.pts_s if start_s is None else start_s
-            yield LiveFrame(frame.index, frame.pts_s - start_s, frame.image)
+            pts_s = frame.pts_s - start_s
+            stamp_ns = 0 if self._start_ns is None else self._start_ns + round(1e9 * pts_s)
+            yield LiveFrame(frame.index, pts_s, frame.image, stamp_ns)
 
 
 class CameraSource:
@@ -128,8 +135,13 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or "no video").splitlines()[0]
 
 
-def open_source(source: str | None, camera: int | None) -> LiveSource:
+def open_source(source: str | None, camera: int | None, topic: str | None = None) -> LiveSource:
     """Return the source of a path, a URL or the index of a camera.
+
+    Args:
+        source: a file, a folder of frames or a URL.
+        camera: index of a camera instead.
+        topic: of the images of a recording that has several.
 
     Raises:
         InputError: not exactly one of them, or nothing that can be read.
@@ -143,7 +155,7 @@ def open_source(source: str | None, camera: int | None) -> LiveSource:
         return NetworkSource(source)
     if source is not None and "://" in source:
         raise DatasetError(f"{source[:80]}: only files and {', '.join(NETWORK_SCHEMES)} are read")
-    return RecordedSource(open_clip(Path(source or "")))
+    return RecordedSource(open_clip(Path(source or ""), topic=topic))
 
 
 def paced(frames: Iterator[LiveFrame]) -> Iterator[LiveFrame]:

@@ -87,6 +87,7 @@ class Recording:
         frame_size: ``(height, width)`` of every image, pixels.
         fps: average, by the stamps.
         length: images of the topic.
+        start_ns: stamp of the first image.
     """
 
     path: Path
@@ -94,6 +95,7 @@ class Recording:
     frame_size: tuple[int, int]
     fps: float
     length: int
+    start_ns: int
 
     def count(self, check: FrameCheck = no_check) -> int:
         """Return the number of images, known since the recording was opened."""
@@ -108,11 +110,9 @@ class Recording:
         Raises:
             DatasetError: damaged, truncated, or an image of another size.
         """
-        start_ns: int | None = None
         time_s = -1.0 / self.fps
         for index, image in enumerate(read_images(self.path, self.topic)):
-            start_ns = image.stamp_ns if start_ns is None else start_ns
-            stamp_s = (image.stamp_ns - start_ns) / 1e9
+            stamp_s = (image.stamp_ns - self.start_ns) / 1e9
             time_s = stamp_s if stamp_s > time_s else time_s + 1.0 / self.fps
             if index < first:
                 continue
@@ -141,7 +141,7 @@ def open_recording(path: Path, topic: str | None = None) -> Recording:
         MissingExtraError: the extra ``mcap`` is not installed.
     """
     found: dict[str, Recording] = {}
-    spans: dict[str, tuple[int, int]] = {}
+    last_ns: dict[str, int] = {}
     for image in read_images(path, topic):
         name = image.topic
         if name not in found:
@@ -149,10 +149,9 @@ def open_recording(path: Path, topic: str | None = None) -> Recording:
                 size = image.message.size()
             except (DatasetError, LimitError) as error:
                 raise type(error)(f"{path}: {name}: {error}") from None
-            found[name] = Recording(path, name, size, DEFAULT_FPS, 0)
-            spans[name] = (image.stamp_ns, image.stamp_ns)
+            found[name] = Recording(path, name, size, DEFAULT_FPS, 0, image.stamp_ns)
         clip = found[name] = replace(found[name], length=found[name].length + 1)
-        spans[name] = (spans[name][0], image.stamp_ns)
+        last_ns[name] = image.stamp_ns
         if clip.length > MAX_FRAMES:
             raise LimitError(f"{path}: more than {MAX_FRAMES} images (MAX_FRAMES)")
     if not found:
@@ -162,7 +161,7 @@ def open_recording(path: Path, topic: str | None = None) -> Recording:
         names = ", ".join(f"{name} ({each.length})" for name, each in sorted(found.items()))
         raise DatasetError(f"{path}: images on {len(found)} topics, name one with --topic: {names}")
     (name, clip), *_ = found.items()
-    return replace(clip, fps=_rate(clip.length, *spans[name]))
+    return replace(clip, fps=_rate(clip.length, clip.start_ns, last_ns[name]))
 
 
 def _rate(length: int, first_ns: int, last_ns: int) -> float:

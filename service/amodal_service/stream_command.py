@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -21,7 +22,7 @@ from amodal_model.youtube_vis import MAX_FRAMES
 from amodal_service.live_sources import LiveSource, RecordedSource, open_source
 from amodal_service.progress import Reporter
 from amodal_service.server_options import ApiKey, connected
-from amodal_service.sources import ClipSource, find_sources
+from amodal_service.sources import ClipSource, OpenClip, find_sources, open_clip
 from amodal_service.stream_run import Feed, Sink, run_stream
 from amodal_service.stream_sinks import JsonLines, Overlay, Window
 
@@ -38,7 +39,7 @@ class _Figures(NamedTuple):
 
 def stream(  # noqa: PLR0913  (every option is an argument)
     source: Annotated[
-        str | None, typer.Argument(help="A video file, a folder of frames, or rtsp://...")
+        str | None, typer.Argument(help="A video, folder of frames, MCAP, or rtsp://...")
     ] = None,
     camera: Annotated[int | None, typer.Option(min=0, help="Index of a camera instead.")] = None,
     server: Annotated[
@@ -62,13 +63,18 @@ def stream(  # noqa: PLR0913  (every option is an argument)
         Path | None, typer.Option("--output", "-o", help="Folder for coco-rle.jsonl.")
     ] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    topic: Annotated[
+        str | None, typer.Option(help="Of the images, in an MCAP recording of several.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     api_key: ApiKey = None,
 ) -> None:
     """Complete the silhouettes of a camera or video on a server, as the frames come."""
     reporter = Reporter()
     kind = _masks_kind(masks, visible, prompts)
-    feed = _feed(_given_clip(source, camera, visible, reporter), source, camera)
+    opening = partial(open_clip, topic=topic)
+    clip = _given_clip(source, camera, visible, opening, reporter)
+    feed = _feed(clip, source, camera, topic)
     feed.is_lossless, feed.max_frames = mode == "lossless", max_frames
     frame_rate = fps or feed.source.fps
     size: tuple[int, int] | None = None
@@ -112,7 +118,11 @@ def _masks_kind(masks: Masks | None, visible: Path | None, prompts: Path | None)
 
 
 def _given_clip(
-    source: str | None, camera: int | None, visible: Path | None, reporter: Reporter
+    source: str | None,
+    camera: int | None,
+    visible: Path | None,
+    opening: OpenClip,
+    reporter: Reporter,
 ) -> ClipSource | None:
     """Return the clip that the visible masks are of.
 
@@ -123,13 +133,15 @@ def _given_clip(
         return None
     if source is None or camera is not None or "://" in source:
         raise InputError(f"{visible}: visible masks are for a video file, not for a camera")
-    return find_sources(Path(source), visible, reporter.line).clips[0]
+    return find_sources(Path(source), visible, reporter.line, open_clip=opening).clips[0]
 
 
-def _feed(clip: ClipSource | None, source: str | None, camera: int | None) -> Feed:
+def _feed(
+    clip: ClipSource | None, source: str | None, camera: int | None, topic: str | None
+) -> Feed:
     if clip is not None:
         return Feed(RecordedSource(clip.clip), is_lossless=False, given=clip.given)
-    return Feed(open_source(source, camera), is_lossless=False)
+    return Feed(open_source(source, camera, topic), is_lossless=False)
 
 
 def _frame_size(source: LiveSource) -> tuple[int, int]:

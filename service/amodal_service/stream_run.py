@@ -160,7 +160,8 @@ def _send(stream: Stream, feed: Feed, frame: LiveFrame) -> None:
     for each in feed.prompts.get(frame.index, ()):
         _prompt(stream, each)
     # In a lossless stream every frame counts as one step, as in 'amodal annotate'.
-    capture_ns = 0 if feed.is_lossless else 1 + round(frame.pts_s * 1e9)
+    stamp_ns = frame.stamp_ns or 1 + round(frame.pts_s * 1e9)
+    capture_ns = 0 if feed.is_lossless else stamp_ns
     if feed.given is None:
         stream.send(frame.image, capture_ns=capture_ns)
         return

@@ -23,6 +23,7 @@ from robot_recordings import (
 
 from amodal_client.stream_wire import Codec
 from amodal_model.errors import AmodalError, DatasetError, InputError, LimitError
+from amodal_service.live_sources import open_source
 from amodal_service.mcap_recording import RecordedImage, open_recording, read_images
 from amodal_service.recorded_images import ImageMessage
 from amodal_service.sources import open_clip
@@ -300,3 +301,18 @@ def test_definitions_of_a_recording_are_not_followed(tmp_path: Path) -> None:
     assert path.read_bytes() != honest
     (image,) = read_images(path)
     assert np.array_equal(image.message.pixels(), picture(1))
+
+
+def test_a_recording_is_streamed_with_its_own_stamps(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "r.mcap", raw_camera(6))
+    source = open_source(str(path), None)
+    frames = list(source.frames())
+    assert [frame.stamp_ns for frame in frames] == [at(i) for i in range(6)]
+    assert np.array_equal(frames[5].image, picture(5))
+
+
+def test_a_stream_of_a_topic_that_is_not_there_is_one_line(tmp_path: Path, amodal: Run) -> None:
+    path = write_recording(tmp_path / "r.mcap", raw_camera(2))
+    ran = amodal("stream", path, "--masks", "motion", "--topic", "/none")
+    assert (ran.code, len(ran.err.strip().splitlines())) == (2, 1)
+    assert "no images on topic '/none'" in ran.err
