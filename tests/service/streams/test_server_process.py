@@ -275,7 +275,7 @@ def test_a_ticket_opens_one_connection(server: StreamServer) -> None:
     code, detail = refusal(Socket(placed["ws_url"], placed["ticket"]))
     assert (code, detail) == (CloseCode.AUTH, "the ticket is not valid: unknown, used or expired")
     again = server.post(**open_stream()).json()
-    Socket(f"{again['ws_url']}?ticket={again['ticket']}").welcome().epoch == 1
+    assert Socket(f"{again['ws_url']}?ticket={again['ticket']}").welcome().epoch == 1
 
 
 def test_a_local_client_needs_no_ticket_and_a_key_needs_its_scope(
