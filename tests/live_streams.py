@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from amodal_client.stream_messages import (
+    Dropped,
     FrameMeta,
     GivenObject,
     MaskRle,
@@ -233,8 +234,8 @@ class Lane:
         return {
             seq: each.cause
             for each in self.said
-            if type(each).__name__ == "Dropped"
-            for first, last in each.ranges  # type: ignore[union-attr]
+            if isinstance(each, Dropped)
+            for first, last in each.ranges
             for seq in range(first, last + 1)
         }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from live_streams import (
@@ -94,7 +96,7 @@ def test_the_size_of_the_first_frame_is_the_streams() -> None:
 
 
 def prompted(
-    memory: StreamMemory, seq: int, *orders: PromptMessage | Remove, **options: object
+    memory: StreamMemory, seq: int, *orders: PromptMessage | Remove, **options: Any
 ) -> Done:
     sent = incoming(seq, (), IMAGE.tobytes(), codec=int(Codec.RGB8))
     asked = [Order(each, -1) for each in orders]

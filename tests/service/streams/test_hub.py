@@ -27,7 +27,7 @@ from amodal_service.streams.admission import stream_bytes
 from amodal_service.streams.options import StreamOptions
 from amodal_service.streams.outbox import CloseStream
 
-SMALL = {"max_objects": 1, "max_message_bytes": 4096}
+SMALL: dict[str, Any] = {"max_objects": 1, "max_message_bytes": 4096}
 ONE = stream_bytes(StreamOptions(**SMALL))
 Case = Callable[..., Coroutine[Any, Any, None]]
 
@@ -116,10 +116,11 @@ async def test_an_owner_has_only_so_many_streams(database: Database, clock: Cloc
 @on_a_loop
 async def test_options_beyond_the_limits_are_refused(database: Database, clock: Clock) -> None:
     hub = await new_hub(database, objects=4, message_bytes=8192)
-    for options, message in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"max_objects": 5, "max_message_bytes": 4096}, r"max_objects is 5, limit 4"),
         ({"max_objects": 4}, r"max_message_bytes is 4194304, limit 8192"),
-    ):
+    ]
+    for options, message in cases:
         with pytest.raises(LimitError, match=message):
             hub.check(StreamOptions(**options))
 

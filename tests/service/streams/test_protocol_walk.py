@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from live_streams import Client, Clock, DrivenHub, box, frame_packet, given, move_clock
@@ -40,7 +41,7 @@ from amodal_service.streams.session import CREDITS, Session
 
 STEPS = 2000
 SEEDS = range(5)
-OPTIONS = {"max_objects": 3, "max_message_bytes": 4096}
+OPTIONS: dict[str, Any] = {"max_objects": 3, "max_message_bytes": 4096}
 ROOM = 4
 FINAL = {1000, 4404}
 
@@ -189,7 +190,11 @@ class Walk:
         if len(self.walkers) >= ROOM:
             return
         mode = self.dice.choice(["realtime", "lossless", "paced"])
-        options = {**OPTIONS, "mode": mode, "fps": 20.0 if mode == "paced" else None}
+        options: dict[str, Any] = {
+            **OPTIONS,
+            "mode": mode,
+            "fps": 20.0 if mode == "paced" else None,
+        }
         options["delta"] = self.dice.random() < 0.5
         options["deadline_ms"] = self.dice.choice([0, 200])
         walker = Walker(mode)
@@ -295,10 +300,10 @@ class Walk:
         assert walker.client is not None
         session = walker.client.session
         ids = tuple(self.dice.randrange(6) for _ in range(self.dice.choice([1, 2, 4])))
-        at = self.dice.choice(["next", walker.seq + 3])
-        said = self.dice.choice(
-            [Remove(ids, "r"), PromptMessage((PromptObject(1, box=(0, 0, 9, 9)),), at, "p")]
-        )
+        at: Literal["next"] | int = "next" if self.dice.random() < 0.5 else walker.seq + 3
+        said: Remove | PromptMessage = Remove(ids, "r")
+        if self.dice.random() < 0.5:
+            said = PromptMessage((PromptObject(1, box=(0, 0, 9, 9)),), at, "p")
         try:
             session.order(said)
         except CloseStream as ending:
