@@ -8,12 +8,12 @@ import time
 import cv2
 import numpy as np
 import pytest
-from amodal_service.streams.images import decode_image, image_size
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amodal_client.stream_wire import Codec
 from amodal_model.errors import InputError
+from amodal_service.streams.images import decode_image, image_size
 
 
 def picture(height: int = 30, width: int = 41) -> np.ndarray:
