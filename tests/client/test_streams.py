@@ -19,6 +19,7 @@ from amodal_client import (
     Ended,
     LeavingServer,
     MissingError,
+    PromptTaken,
     Resumed,
     ServerError,
     Stream,
@@ -103,7 +104,9 @@ def test_a_lossless_stream_has_every_result_once_whatever_breaks(
     assert [each.seq for each in found] == list(range(FRAMES))
     for each in found:
         (shown,) = each.objects
-        assert np.array_equal(shown.amodal_mask, mask_of(each.seq))
+        amodal = shown.amodal_mask
+        assert amodal is not None
+        assert np.array_equal(amodal, mask_of(each.seq))
         assert shown.occluded_mask is None
         assert each.latency_ms > 0
     assert resumed(events) == list(kinds)
@@ -226,7 +229,8 @@ def test_prompts_come_with_the_frame_they_were_made_for() -> None:
         gone = stream.remove(3)
         stream.send(image_of(2))
         stream.end()
-        taken = {each.id: each.effective_seq for each in stream if hasattr(each, "effective_seq")}
+        events = [each for each in stream if isinstance(each, PromptTaken)]
+    taken = {each.id: each.effective_seq for each in events}
     assert taken == {said: 1, gone: 2}
     first, second = server.stream.prompts
     assert (first.objects[0].box, second.objects[0].remove) == ((1, 2, 10, 12), True)

@@ -225,4 +225,4 @@ def test_both_clients_see_what_is_refused(served: Served) -> None:
         pytest.raises(UsageError, match="must be bool"),
         client.stream() as stream,
     ):
-        stream.send(None, {1: np.zeros((9, 9))})  # type: ignore[dict-item]
+        stream.send(None, {1: np.zeros((9, 9))})

@@ -20,7 +20,7 @@ def test_relative_links_lead_to_files(document: Path) -> None:
 def test_modules_that_a_map_names_exist(document: str) -> None:
     named = set(re.findall(r"[\w*]+\.py\b", (ROOT / document).read_text()))
     assert named
-    parts = ("model", "training", "service")
+    parts = ("model", "training", "service", "examples")
     assert [name for name in sorted(named) if not any(_modules(part, name) for part in parts)] == []
 
 
