@@ -18,8 +18,11 @@ from amodal_service.schemas import (
     SegmentFiles,
     SegmentFrames,
 )
+from amodal_service.streams.options import StreamRequest
 
-_NAMED_ELSEWHERE = (Problem, Prompts, Segmented, SegmentFiles, SegmentFrames, JobFiles, JobRequest)
+_NAMED_ELSEWHERE = (
+    Problem, Prompts, Segmented, SegmentFiles, SegmentFrames, JobFiles, JobRequest, StreamRequest,
+)  # fmt: skip
 
 _KEY = "ApiKey"
 _KEY_DESCRIPTION = "A key of `amodal keys`; programs on the server's machine may need none."

@@ -66,7 +66,7 @@ def validate(model: type[ModelT], value: Any, at: str = "body") -> ModelT:
         raise RequestValidationError(located) from None
 
 
-def body_schema(**models: type[BaseModel]) -> dict[str, Any]:
+def body_schema(*, is_required: bool = True, **models: type[BaseModel]) -> dict[str, Any]:
     """Return the documentation of a route's body: for each media type its model.
 
     Keyword names are ``json``, ``msgpack`` and ``multipart``.
@@ -76,4 +76,4 @@ def body_schema(**models: type[BaseModel]) -> dict[str, Any]:
         types[name]: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
         for name, model in models.items()
     }
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": is_required, "content": content}}

@@ -13,6 +13,7 @@ from starlette.websockets import WebSocket
 from amodal_client.stream_messages import CloseCode
 from amodal_model.errors import AccessError, MissingItemError, QuotaError
 from amodal_service.access import Caller, Reader, Writer, identify, is_loopback_name
+from amodal_service.request_bodies import JSON, body_schema, decode_body, read_body, validate
 from amodal_service.schemas import problem_responses
 from amodal_service.services import Services, ServicesDep
 from amodal_service.streams import store
@@ -47,17 +48,19 @@ def hub_of(connection: Request | WebSocket) -> StreamHub:
 @router.post(
     "/v1/streams",
     status_code=201,
+    openapi_extra=body_schema(is_required=False, json=StreamRequest),
     responses=problem_responses(401, 403, 404, 410, 413, 422, 429, 503, 507),
 )
-async def open_stream(
-    request: Request, services: ServicesDep, caller: Writer, wanted: StreamRequest | None = None
-) -> Ticket:
+async def open_stream(request: Request, services: ServicesDep, caller: Writer) -> Ticket:
     """Open a stream, or place one that is to be resumed.
 
     It is placed on the replica with the most room, or where its memory is; ``ws_url`` says where.
     Connect there with the ticket.
     """
-    hub, wanted = hub_of(request), wanted or StreamRequest()
+    limit_bytes = services.settings.limits.json_bytes
+    body = await read_body(request, limit_bytes, "AMODAL_LIMIT_JSON_BYTES")
+    wanted = validate(StreamRequest, decode_body(body, JSON) if body else {})
+    hub = hub_of(request)
     if wanted.resume_token is not None:
         owner = None if "admin" in caller.scopes else caller.owner
         placed = await hub.reopen(owner, wanted.resume_token, wanted.last_result)
@@ -124,7 +127,8 @@ async def kill_stream(
 def _own_row(services: Services, caller: Caller, stream_id: str) -> StreamRow:
     with services.database.read() as connection:
         row = store.find_stream(connection, stream_id)
-    if row.owner != caller.owner and "admin" not in caller.scopes:
+    is_own = row.owner == caller.owner or "admin" in caller.scopes
+    if row.state == "ended" or not is_own:
         raise MissingItemError(f"no stream {stream_id[:64]!r}")
     return row
 

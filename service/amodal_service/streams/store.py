@@ -121,8 +121,9 @@ def find_stream(connection: Connection, stream_id: str) -> StreamRow:
 
 
 def list_streams(connection: Connection, owner: str | None, limit: int) -> list[StreamRow]:
-    """Return streams, newest first; of all owners where none is named."""
-    query = sa.select(*_COLUMNS).order_by(streams.c.created_s.desc(), streams.c.id).limit(limit)
+    """Return streams that have not ended, newest first; of all owners where none is named."""
+    query = sa.select(*_COLUMNS).where(streams.c.state != "ended")
+    query = query.order_by(streams.c.created_s.desc(), streams.c.id).limit(limit)
     if owner is not None:
         query = query.where(streams.c.owner == owner)
     return [_row(found) for found in connection.execute(query)]
