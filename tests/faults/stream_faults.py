@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -52,6 +53,8 @@ FAIR = 6
 FAIR_FPS = 4.0
 ROOM_BYTES = 384 << 20
 SLACK_BYTES = 64 << 20
+SLACK_FILES = 32
+"""Connections that the pool of the database keeps."""
 _LOST = (ConnectionClosed, WebSocketException, ConnectionError, OSError, TimeoutError)
 _OPTIONS = {"max_objects": 4, "max_message_bytes": 1 << 18, "fps": FPS}
 _UNHURRIED = {"AMODAL_STREAM_RESUME_S": "600"}
@@ -339,7 +342,7 @@ async def _restart(folder: Path, options: argparse.Namespace, report: Report) ->
         for number in range(2):
             await asyncio.sleep(options.frames / FPS / 4)
             status = await asyncio.to_thread(replicas[number].process.stop)
-            if status:
+            if status not in (0, -signal.SIGTERM):
                 report["amiss"].append(f"restart: a replica ended with status {status}")
             replicas[number] = MeasuredServer(
                 folder, _UNHURRIED, "--no-worker", port=replicas[number].port
@@ -382,7 +385,7 @@ async def _clients(folder: Path, options: argparse.Namespace, report: Report) ->
             report["amiss"] += [f"clients: a fair stream: {line}" for line in stream.amiss()]
     finally:
         status = server.process.stop()
-    if status:
+    if status not in (0, -signal.SIGTERM):
         report["amiss"].append(f"clients: the server ended with status {status}")
 
 
@@ -435,11 +438,11 @@ def _check_server(
     kind: str, server: MeasuredServer, quiet: tuple[int, int], report: Report
 ) -> None:
     deadline_s = time.monotonic() + 20
-    while server.open_files() > quiet[1] + 8 and time.monotonic() < deadline_s:
+    while server.open_files() > quiet[1] + SLACK_FILES and time.monotonic() < deadline_s:
         time.sleep(0.5)
     grown, files = server.memory_bytes() - quiet[0], server.open_files()
     report[f"clients_{kind}"] |= {"open_files": [quiet[1], files]}
-    if files > quiet[1] + 8:
+    if files > quiet[1] + SLACK_FILES:
         report["amiss"].append(f"clients: after {kind} {files} files are open, {quiet[1]} before")
     if grown > ROOM_BYTES + SLACK_BYTES:
         report["amiss"].append(f"clients: after {kind} memory has grown by {grown} bytes")
