@@ -45,8 +45,8 @@ SIZE = (240, 320)
 OBJECTS = 3
 FPS = 2.0
 LEAST_IOU = 0.98
-AFTER = 16
-"""Frames that a camera's stream goes on for after it came back."""
+AFTER_S = 8.0
+"""How long streams go on after the last server is back."""
 MOVED = 1.2
 """How much the others' p95 may rise beside a bad client."""
 FAIR = 6
@@ -105,7 +105,8 @@ async def _kill(folder: Path, options: argparse.Namespace, report: Report) -> No
     server.wait()
     try:
         streams = [_stream([server.url], clip, role) for role in ROLES]
-        running = [asyncio.create_task(_live(each, options.frames)) for each in streams]
+        is_over = asyncio.Event()
+        running = [asyncio.create_task(_live(each, options.frames, is_over)) for each in streams]
         await asyncio.sleep(options.frames / FPS / 2)
         server.process.kill()
         killed_s = time.monotonic()
@@ -113,6 +114,8 @@ async def _kill(folder: Path, options: argparse.Namespace, report: Report) -> No
         server = MeasuredServer(folder, _UNHURRIED, "--no-worker", port=server.port)
         await asyncio.to_thread(server.wait)
         report["kill_seconds_without_server"] = round(time.monotonic() - killed_s, 1)
+        await asyncio.sleep(AFTER_S)
+        is_over.set()
         lost = await asyncio.gather(*running)
         for stream in streams:
             await stream.end()
@@ -190,15 +193,18 @@ async def _prompt(stream: LoadStream) -> None:
     await stream.say(encode_message(PromptMessage(tuple(objects))))
 
 
-async def _live(stream: LoadStream, frames: int) -> int:
-    """Play a camera's frames, coming back whenever the connection is lost; return the lost ones."""
+async def _live(stream: LoadStream, frames: int, is_over: asyncio.Event) -> int:
+    """Play a camera's frames, coming back whenever the connection is lost; return the lost ones.
+
+    It goes on until all is over, and for so many frames at least.
+    """
     begun_s, lost = time.perf_counter(), 0
     deadline_s = time.monotonic() + 300
     while time.monotonic() < deadline_s:
         try:
             if not stream.is_connected:
-                lost += await _come_back(stream, begun_s)
-            if stream.next_seq >= _end_of(stream, frames):
+                lost += await _come_back(stream)
+            if is_over.is_set() and stream.next_seq >= frames:
                 await stream.settle()
                 return lost
             await _shoot(stream, begun_s)
@@ -207,7 +213,7 @@ async def _live(stream: LoadStream, frames: int) -> int:
     raise TimeoutError(f"a stream got no further than frame {stream.next_seq}: {stream.errors}")
 
 
-async def _come_back(stream: LoadStream, begun_s: float) -> int:
+async def _come_back(stream: LoadStream) -> int:
     """Connect; return how many frames on their way are lost."""
     is_first = stream.welcome is None
     welcome = await stream.open()
@@ -217,15 +223,7 @@ async def _come_back(stream: LoadStream, begun_s: float) -> int:
     if stream.options["mode"] == "lossless":
         stream.rewind()
         return 0
-    stream.resumed_at = round((time.perf_counter() - begun_s) * FPS)
     return 0 if welcome.session == "hot" else stream.forget_outstanding()
-
-
-def _end_of(stream: LoadStream, frames: int) -> int:
-    """Return how far a stream runs: a camera's stream some way on after it came back."""
-    if stream.options["mode"] == "lossless" or len(stream.kinds) < 2:
-        return frames
-    return max(frames, stream.resumed_at + AFTER)
 
 
 async def _shoot(stream: LoadStream, begun_s: float) -> None:
@@ -338,7 +336,8 @@ async def _restart(folder: Path, options: argparse.Namespace, report: Report) ->
     urls = [each.url for each in replicas]
     try:
         streams = [_stream(urls[:: -1 if n % 2 else 1], clip, role) for n, role in enumerate(ROLES)]
-        running = [asyncio.create_task(_live(each, options.frames)) for each in streams]
+        is_over = asyncio.Event()
+        running = [asyncio.create_task(_live(each, options.frames, is_over)) for each in streams]
         for number in range(2):
             await asyncio.sleep(options.frames / FPS / 4)
             status = await asyncio.to_thread(replicas[number].process.stop)
@@ -348,6 +347,8 @@ async def _restart(folder: Path, options: argparse.Namespace, report: Report) ->
                 folder, _UNHURRIED, "--no-worker", port=replicas[number].port
             )
             await asyncio.to_thread(replicas[number].wait)
+        await asyncio.sleep(AFTER_S)
+        is_over.set()
         lost = await asyncio.gather(*running)
         for stream in streams:
             await stream.end()
