@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -44,14 +45,16 @@ SIZE = (240, 320)
 OBJECTS = 3
 FPS = 2.0
 LEAST_IOU = 0.98
-AFTER = 16
-"""Frames that a camera's stream goes on for after it came back."""
+AFTER_S = 8.0
+"""How long streams go on after the last server is back."""
 MOVED = 1.2
 """How much the others' p95 may rise beside a bad client."""
 FAIR = 6
 FAIR_FPS = 4.0
 ROOM_BYTES = 384 << 20
 SLACK_BYTES = 64 << 20
+SLACK_FILES = 32
+"""Connections that the pool of the database keeps."""
 _LOST = (ConnectionClosed, WebSocketException, ConnectionError, OSError, TimeoutError)
 _OPTIONS = {"max_objects": 4, "max_message_bytes": 1 << 18, "fps": FPS}
 _UNHURRIED = {"AMODAL_STREAM_RESUME_S": "600"}
@@ -102,7 +105,8 @@ async def _kill(folder: Path, options: argparse.Namespace, report: Report) -> No
     server.wait()
     try:
         streams = [_stream([server.url], clip, role) for role in ROLES]
-        running = [asyncio.create_task(_live(each, options.frames)) for each in streams]
+        is_over = asyncio.Event()
+        running = [asyncio.create_task(_live(each, options.frames, is_over)) for each in streams]
         await asyncio.sleep(options.frames / FPS / 2)
         server.process.kill()
         killed_s = time.monotonic()
@@ -110,6 +114,8 @@ async def _kill(folder: Path, options: argparse.Namespace, report: Report) -> No
         server = MeasuredServer(folder, _UNHURRIED, "--no-worker", port=server.port)
         await asyncio.to_thread(server.wait)
         report["kill_seconds_without_server"] = round(time.monotonic() - killed_s, 1)
+        await asyncio.sleep(AFTER_S)
+        is_over.set()
         lost = await asyncio.gather(*running)
         for stream in streams:
             await stream.end()
@@ -187,15 +193,18 @@ async def _prompt(stream: LoadStream) -> None:
     await stream.say(encode_message(PromptMessage(tuple(objects))))
 
 
-async def _live(stream: LoadStream, frames: int) -> int:
-    """Play a camera's frames, coming back whenever the connection is lost; return the lost ones."""
+async def _live(stream: LoadStream, frames: int, is_over: asyncio.Event) -> int:
+    """Play a camera's frames, coming back whenever the connection is lost; return the lost ones.
+
+    It goes on until all is over, and for so many frames at least.
+    """
     begun_s, lost = time.perf_counter(), 0
     deadline_s = time.monotonic() + 300
     while time.monotonic() < deadline_s:
         try:
             if not stream.is_connected:
-                lost += await _come_back(stream, begun_s)
-            if stream.next_seq >= _end_of(stream, frames):
+                lost += await _come_back(stream)
+            if is_over.is_set() and stream.next_seq >= frames:
                 await stream.settle()
                 return lost
             await _shoot(stream, begun_s)
@@ -204,7 +213,7 @@ async def _live(stream: LoadStream, frames: int) -> int:
     raise TimeoutError(f"a stream got no further than frame {stream.next_seq}: {stream.errors}")
 
 
-async def _come_back(stream: LoadStream, begun_s: float) -> int:
+async def _come_back(stream: LoadStream) -> int:
     """Connect; return how many frames on their way are lost."""
     is_first = stream.welcome is None
     welcome = await stream.open()
@@ -214,15 +223,7 @@ async def _come_back(stream: LoadStream, begun_s: float) -> int:
     if stream.options["mode"] == "lossless":
         stream.rewind()
         return 0
-    stream.resumed_at = round((time.perf_counter() - begun_s) * FPS)
     return 0 if welcome.session == "hot" else stream.forget_outstanding()
-
-
-def _end_of(stream: LoadStream, frames: int) -> int:
-    """Return how far a stream runs: a camera's stream some way on after it came back."""
-    if stream.options["mode"] == "lossless" or len(stream.kinds) < 2:
-        return frames
-    return max(frames, stream.resumed_at + AFTER)
 
 
 async def _shoot(stream: LoadStream, begun_s: float) -> None:
@@ -335,16 +336,19 @@ async def _restart(folder: Path, options: argparse.Namespace, report: Report) ->
     urls = [each.url for each in replicas]
     try:
         streams = [_stream(urls[:: -1 if n % 2 else 1], clip, role) for n, role in enumerate(ROLES)]
-        running = [asyncio.create_task(_live(each, options.frames)) for each in streams]
+        is_over = asyncio.Event()
+        running = [asyncio.create_task(_live(each, options.frames, is_over)) for each in streams]
         for number in range(2):
             await asyncio.sleep(options.frames / FPS / 4)
             status = await asyncio.to_thread(replicas[number].process.stop)
-            if status:
+            if status not in (0, -signal.SIGTERM):
                 report["amiss"].append(f"restart: a replica ended with status {status}")
             replicas[number] = MeasuredServer(
                 folder, _UNHURRIED, "--no-worker", port=replicas[number].port
             )
             await asyncio.to_thread(replicas[number].wait)
+        await asyncio.sleep(AFTER_S)
+        is_over.set()
         lost = await asyncio.gather(*running)
         for stream in streams:
             await stream.end()
@@ -382,7 +386,7 @@ async def _clients(folder: Path, options: argparse.Namespace, report: Report) ->
             report["amiss"] += [f"clients: a fair stream: {line}" for line in stream.amiss()]
     finally:
         status = server.process.stop()
-    if status:
+    if status not in (0, -signal.SIGTERM):
         report["amiss"].append(f"clients: the server ended with status {status}")
 
 
@@ -435,11 +439,11 @@ def _check_server(
     kind: str, server: MeasuredServer, quiet: tuple[int, int], report: Report
 ) -> None:
     deadline_s = time.monotonic() + 20
-    while server.open_files() > quiet[1] + 8 and time.monotonic() < deadline_s:
+    while server.open_files() > quiet[1] + SLACK_FILES and time.monotonic() < deadline_s:
         time.sleep(0.5)
     grown, files = server.memory_bytes() - quiet[0], server.open_files()
     report[f"clients_{kind}"] |= {"open_files": [quiet[1], files]}
-    if files > quiet[1] + 8:
+    if files > quiet[1] + SLACK_FILES:
         report["amiss"].append(f"clients: after {kind} {files} files are open, {quiet[1]} before")
     if grown > ROOM_BYTES + SLACK_BYTES:
         report["amiss"].append(f"clients: after {kind} memory has grown by {grown} bytes")

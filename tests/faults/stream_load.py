@@ -220,7 +220,6 @@ class LoadStream:
     welcome: Welcome | None = None
     checkpoint: int = -1
     last_result: int = -1
-    resumed_at: int = 0
     _socket: ClientConnection | None = None
     _ear: asyncio.Task[None] | None = None
     _credits: int = 0
@@ -376,6 +375,8 @@ class LoadStream:
         assert self.welcome is not None
         self._resent_from = self.next_seq
         self.next_seq = self.welcome.received_seq + 1
+        for seq in [seq for seq in self.dropped if seq >= self.next_seq]:
+            del self.dropped[seq]  # drained when the server stopped: sent again
 
     def forget_outstanding(self) -> int:
         """Give up the frames that have no outcome yet; return how many."""

@@ -407,7 +407,7 @@ class StreamHub:
         if not session.outbox.is_current(connected.generation):
             return
         session.detach()
-        state: StreamState = session.leaves_as or "hot"
+        state: StreamState = session.leaves_as or ("warm" if session.is_blank else "hot")
         counters = session.counters()
         _log.info(
             "stream_left",

@@ -7,6 +7,7 @@ model should hold. Everything else that wants the model waits for a lull (`amoda
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -36,6 +37,9 @@ class Waiting(Protocol):
         """Return how many objects a step is likely to have."""
         ...
 
+
+_SMOOTHING = 0.2
+"""Weight of the latest batch in the time that an object is thought to take."""
 
 Batch = Sequence[tuple[Waiting, Task]]
 Deliver = Callable[[list[tuple[Any, Done]]], None]
@@ -72,6 +76,7 @@ class Scheduler:
             threading.Thread(target=self._run, name=f"amodal-streams-{index}", daemon=True)
             for index in range(threads)
         ]
+        self._object_s = 0.0
         self.batches = 0
         self.frames = 0
 
@@ -123,14 +128,22 @@ class Scheduler:
                     self._gate.leave()
 
     def _take(self) -> tuple[list[tuple[Waiting, Task]], int]:
-        """Take the most urgent frames out; a thread leaves others what it need not have."""
+        """Take the most urgent frames out; a thread leaves others what it need not have.
+
+        No more of them than are likely to be done by the time the first of them is due: a frame
+        that is in time alone is not made late by those that go with it.
+        """
         now_s = time.monotonic()
-        urgent = sorted(self._waiting.values(), key=lambda each: each.due_s())
+        due_s = {id(each): each.due_s() for each in self._waiting.values()}
+        urgent = sorted(self._waiting.values(), key=lambda each: due_s[id(each)])
+        left_s = min((due - now_s for due in due_s.values() if due > now_s), default=math.inf)
         share = -(-len(urgent) // len(self._threads))
         batch: list[tuple[Waiting, Task]] = []
         objects = taken = 0
         for stream in urgent:
             if batch and (objects >= self._batch_objects or len(batch) >= share):
+                break
+            if batch and (objects + stream.objects()) * self._object_s > left_s:
                 break
             del self._waiting[id(stream)]
             taken += 1
@@ -143,11 +156,15 @@ class Scheduler:
     def _work(self, batch: Batch) -> None:
         streams = [stream for stream, _ in batch]
         tasks = [task for _, task in batch]
+        objects = sum(stream.objects() for stream in streams)
+        began_s = time.monotonic()
         try:
             done = work_on(tasks, self._segmenter)
         except Exception as error:
             _log.error("stream_step_failed", streams=len(tasks), exc_info=error)
             done = [self._alone(task) for task in tasks]
+        each_s = (time.monotonic() - began_s) / objects
+        self._object_s += _SMOOTHING * (each_s - self._object_s)
         self.batches += 1
         self.frames += len(tasks)
         self._deliver(list(zip(streams, done, strict=True)))

@@ -437,6 +437,13 @@ class Session:
             return len(shared.mailbox) + shared.is_busy + len(shared.drops)
 
     @property
+    def is_blank(self) -> bool:
+        """Whether nothing was ever sent that would have to be kept."""
+        with self._lock:
+            has_orders = bool(self._shared.orders)
+        return not self._frames and self.memory.clock.seq < 0 and not has_orders
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is worked on and nothing waits."""
         return self.waiting == 0

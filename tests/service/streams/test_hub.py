@@ -243,6 +243,20 @@ async def test_a_hot_stream_turns_warm_and_can_be_resumed(database: Database, cl
 
 
 @on_a_loop
+async def test_a_stream_that_never_had_a_frame_is_let_go_at_once(database: Database) -> None:
+    hub = await new_hub(database, hot_s=30)
+    client = await open_client(hub)
+    await client.leave()
+    assert (hub.held, hub.reserved, state_of(database, client)) == ({}, 0, "warm")
+    again = await reopen_client(hub, client.connected.token)
+    assert again.connected.received_seq == -1
+    again.send(0)
+    await hub.work()
+    await again.leave()
+    assert len(hub.held) == 1
+
+
+@on_a_loop
 async def test_a_stream_whose_snapshot_is_no_use_begins_cold(
     database: Database, clock: Clock
 ) -> None:

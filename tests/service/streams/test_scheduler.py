@@ -95,6 +95,21 @@ def test_a_batch_holds_as_many_objects_as_it_should() -> None:
     assert large.run(Stream("a", [1.0], objects=5)) == [["a"]]
 
 
+def test_a_frame_is_not_made_late_by_those_that_go_with_it() -> None:
+    work = Work()
+    work.run(*(Stream(str(index), [1.0]) for index in range(4)))  # learns what an object takes
+    scheduler = work.scheduler
+    scheduler._object_s = 10.0
+    soon = time.monotonic() + 25.0
+    for name, due in (("a", soon), ("b", soon + 1), ("c", soon + 2), ("late", 1.0)):
+        scheduler.offer(Stream(name, [due]))
+    batches = []
+    while scheduler.depth:
+        batch, _ = scheduler._take()
+        batches.append([stream.name for stream, _ in batch])  # type: ignore[attr-defined]
+    assert batches == [["late", "a"], ["b", "c"]]
+
+
 def test_a_stream_that_is_offered_twice_is_taken_once() -> None:
     work = Work()
     stream = Stream("a", [1.0])
