@@ -119,11 +119,12 @@ class Breaking(RuleBasedStateMachine):
     """Frames, results and breaks in any order; what was promised holds to the end."""
 
     mode = "lossless"
+    buffer_bytes = BUFFER
     kinds: tuple[SessionKind, ...] = ("hot", "warm", "cold")
 
     def __init__(self) -> None:
         super().__init__()
-        self.wire = Wire(self.mode, delta=True, buffer_bytes=BUFFER)
+        self.wire = Wire(self.mode, delta=True, buffer_bytes=self.buffer_bytes)
         self.sent = 0
 
     @rule(count=st.integers(1, 5))
@@ -222,6 +223,7 @@ class Breaking(RuleBasedStateMachine):
 
 class BreakingLive(Breaking):
     mode = "realtime"
+    buffer_bytes = 1 << 20  # room to tell of every drop: without, they are counted alone
 
     def check_ending(self, ended: Ended) -> None:
         if self.sent and not any(isinstance(each, Resumed) for each in self.wire.events):
