@@ -380,7 +380,7 @@ class CloseCode:
     NO_SLOT = 4507
 
 
-RESUMABLE_CODES = frozenset({CloseCode.GOING_AWAY, 1006, 1012, CloseCode.IDLE_OR_SLOW, 4503})
+RESUMABLE_CODES = frozenset({CloseCode.GOING_AWAY, 1006, 1011, 1012, CloseCode.IDLE_OR_SLOW, 4503})
 """Closes after which a client may come back and resume; 1006: the connection broke."""
 
 _encode = msgspec.json.Encoder().encode

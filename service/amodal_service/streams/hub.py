@@ -42,6 +42,7 @@ from amodal_service.streams.options import StreamOptions
 from amodal_service.streams.outbox import CloseStream
 from amodal_service.streams.scheduler import Scheduler
 from amodal_service.streams.session import Session, Terms
+from amodal_service.streams.snapshots import Leftovers, pack_snapshot, unpack_snapshot
 from amodal_service.streams.store import Change, Replica, Snapshot, StreamRow
 from amodal_service.streams.tables import StreamState
 
@@ -350,7 +351,7 @@ class StreamHub:
         self._check_room(needed)
         self._reserved += needed
         try:
-            memory, kind = await run_sync(self._recall, row, options)
+            memory, leftovers, kind = await run_sync(self._recall, row, options)
         except BaseException:
             self._reserved -= needed
             raise
@@ -371,22 +372,26 @@ class StreamHub:
             )
         if other is not None:
             self._lose(other, is_ended=False)
-        session = Session(terms, memory, row.epoch, self.scheduler.offer, self._wake)
+        session = Session(terms, memory, row.epoch, self.scheduler.offer, self._wake, leftovers)
         self._sessions[row.id] = session
         return session, kind
 
-    def _recall(self, row: StreamRow, options: StreamOptions) -> tuple[StreamMemory, SessionKind]:
+    def _recall(
+        self, row: StreamRow, options: StreamOptions
+    ) -> tuple[StreamMemory, Leftovers, SessionKind]:
         snapshot = store.load_snapshot(self._database, row.id)
         if snapshot is None:
-            return StreamMemory(), "new" if row.epoch <= 1 else "cold"
-        if not snapshot.content:
-            return StreamMemory(clock=Clock(snapshot.seq)), "warm"
+            return StreamMemory(), Leftovers(), "new" if row.epoch <= 1 else "cold"
         source = self._source(options.masks)
         try:
-            return load_memory(snapshot.content, self.segmenter, source, options.masks), "warm"
+            content, leftovers = unpack_snapshot(snapshot.content)
+            memory = StreamMemory(clock=Clock(snapshot.seq))
+            if content:  # else the stream was reset
+                memory = load_memory(content, self.segmenter, source, options.masks)
         except Exception as error:  # whatever is wrong with it: the stream begins anew
             _log.warning("stream_snapshot_unusable", stream_id=row.id, error=str(error))
-            return StreamMemory(), "cold"
+            return StreamMemory(), Leftovers(), "cold"
+        return memory, leftovers, "warm"
 
     def _source(self, masks: str) -> VisibleMaskSource[Any]:
         if masks not in self._sources:
@@ -502,12 +507,13 @@ class StreamHub:
         """Write snapshots of streams; ``state`` ``None`` leaves each in its own."""
         if not sessions:
             return
-        found = await run_sync(self._snapshots, sessions, state)
-        lost = await self._try(store.write_changes, self._database, found)
+        found = [(each, each.memory, each.leftovers()) for each in sessions]  # of one moment
+        changes = await run_sync(self._changes, found, state)
+        lost = await self._try(store.write_changes, self._database, changes)
         if lost is None:
             return
         now_s = time.monotonic()
-        for session, change in zip(sessions, found, strict=True):
+        for session, change in zip(sessions, changes, strict=True):
             if change.stream_id in lost:
                 if session.epoch == change.epoch:  # else it was connected to meanwhile
                     await self._let_go(session)
@@ -515,17 +521,21 @@ class StreamHub:
                 session.stored_seq, session.stored_s = change.snapshot.seq, now_s
                 session.say(Checkpoint(change.snapshot.seq))
 
-    def _snapshots(self, sessions: Sequence[Session], state: StreamState | None) -> list[Change]:
+    def _changes(
+        self,
+        found: Sequence[tuple[Session, StreamMemory, Leftovers]],
+        state: StreamState | None,
+    ) -> list[Change]:
         changes = []
-        for session in sessions:
-            memory, snapshot = session.memory, None
+        for session, memory, leftovers in found:
+            snapshot = None
             if memory.clock.seq > session.stored_seq:
                 content = b""  # of a stream that was reset
                 if memory.state is not None:
                     terms = session.terms
                     masks = terms.options.masks
                     content = save_memory(memory, self.segmenter, terms.finder, masks)
-                snapshot = Snapshot(memory.clock.seq, content)
+                snapshot = Snapshot(memory.clock.seq, pack_snapshot(content, leftovers))
             now: StreamState = "connected" if session.detached_s is None else "hot"
             change = Change(session.terms.stream_id, session.epoch, state or now, snapshot)
             changes.append(change)

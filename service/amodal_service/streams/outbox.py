@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from amodal_client.stream_messages import Bye, CloseCode, ServerMessage, encode_message
@@ -95,6 +95,14 @@ class Outbox:
         self._results.append(_Kept(seq, packet))
         self._make_room()
         self._changed.set()
+
+    def restore(self, results: Iterable[tuple[int, bytes]]) -> None:
+        """Take over results that a process before this one kept."""
+        self._results.extend(_Kept(seq, packet) for seq, packet in results)
+
+    def kept(self) -> tuple[tuple[int, bytes], ...]:
+        """Return the results that are kept, with their seq."""
+        return tuple(self._results)
 
     def acknowledge(self, seq: int, *, is_by_client: bool = True) -> None:
         """Let go of results up to ``seq``."""

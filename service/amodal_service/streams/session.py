@@ -38,6 +38,7 @@ from amodal_service.streams.memory import StreamMemory
 from amodal_service.streams.metrics import FRAMES
 from amodal_service.streams.options import StreamOptions
 from amodal_service.streams.outbox import CloseStream, Outbox
+from amodal_service.streams.snapshots import Leftovers
 from amodal_service.streams.tables import StreamState
 
 CREDITS = {"realtime": 2, "paced": 2, "lossless": 4}
@@ -88,6 +89,7 @@ class Session:
         epoch: in which it is this process's.
         offer: lets the scheduler know that a frame waits.
         wake: has `settle` called on the event loop; may be called from any thread.
+        leftovers: what was stored with the memory.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Session:
         epoch: int,
         offer: Callable[[Session], None],
         wake: Callable[[Session], None],
+        leftovers: Leftovers | None = None,
     ) -> None:
         self.terms = terms
         self.memory = memory
@@ -115,10 +118,13 @@ class Session:
         self._shared = _Shared()
         self._credits = CREDITS[terms.options.mode]
         self._flooded = 0
-        self._frames = 0
-        self._results = 0
-        self._dropped: Counter[str] = Counter()
-        self._told: deque[Dropped] = deque(maxlen=MAX_TOLD)
+        carried = leftovers or Leftovers()
+        self.outbox.restore(carried.results)
+        self._frames = carried.frames
+        self._results = carried.answered
+        self._dropped: Counter[str] = Counter(carried.dropped)
+        self._told: deque[Dropped] = deque(carried.told, maxlen=MAX_TOLD)
+        self._answers: deque[PromptAck] = deque(maxlen=MAX_ORDERS)
         self._unreported = 0
         self._taken_ns = 0
         self._rate_s = 0.0
@@ -294,15 +300,19 @@ class Session:
         Raises:
             CloseStream: too many wait.
         """
+        if self._is_answered(message.id):
+            return
         at = -1
         if isinstance(message, PromptMessage) and message.at != "next":
             at = int(message.at)
         limit = self.terms.limits.objects
         count = len(message.objects if isinstance(message, PromptMessage) else message.track_ids)
         if count > limit:
-            self.say(PromptAck(message.id, -1, f"{count} objects, limit {limit} (max_objects)"))
+            self._answer(PromptAck(message.id, -1, f"{count} objects, limit {limit} (max_objects)"))
             return
         with self._lock:
+            if message.id and any(each.message.id == message.id for each in self._shared.orders):
+                return  # sent again: it waits already
             if len(self._shared.orders) >= MAX_ORDERS:
                 raise CloseStream(
                     CloseCode.CREDIT_OR_QUOTA, f"{MAX_ORDERS} prompts wait already, the limit"
@@ -317,6 +327,8 @@ class Session:
 
     def reset(self, message: Reset) -> None:
         """Forget everything; frames that wait are dropped."""
+        if self._is_answered(message.id):
+            return
         with self._lock:
             waiting = list(self._shared.mailbox)
             self._shared.mailbox.clear()
@@ -333,11 +345,24 @@ class Session:
         if self._resets:
             self.memory = StreamMemory(clock=self.memory.clock._replace(periods_ns=()))
             for seq, message_id in self._resets:
-                self.say(PromptAck(message_id, seq))
+                self._answer(PromptAck(message_id, seq))
             self._resets.clear()
             if self.memory.clock.seq >= 0:  # that nothing is remembered is stored soon
                 self.stored_seq = min(self.stored_seq, self.memory.clock.seq - 1)
                 self.stored_s = -math.inf
+
+    def _answer(self, answer: PromptAck) -> None:
+        """Acknowledge a prompt, a removal or a reset."""
+        self.say(answer)
+        if answer.id:
+            self._answers.append(answer)
+
+    def _is_answered(self, message_id: str) -> bool:
+        """Repeat the answer to a message that a client sends again, because it did not arrive."""
+        found = [each for each in self._answers if message_id and each.id == message_id]
+        for each in found:
+            self.say(each)
+        return bool(found)
 
     def acknowledge(self, message: Ack) -> None:
         """Let go of results that have arrived."""
@@ -377,7 +402,7 @@ class Session:
             self.outbox.keep(done.seq, done.packet)
             for order in done.orders:
                 reason = refused.get(id(order), "")
-                self.say(PromptAck(order.message.id, done.seq, reason))
+                self._answer(PromptAck(order.message.id, done.seq, reason))
         self._forget_all()
         self.settle()
 
@@ -447,6 +472,17 @@ class Session:
     def is_idle(self) -> bool:
         """Whether nothing is worked on and nothing waits."""
         return self.waiting == 0
+
+    def leftovers(self) -> Leftovers:
+        """Return what must be stored with the memory as it is now."""
+        seq = self.memory.clock.seq
+        later = [message for message in self._told if message.ranges[0][0] > seq]
+        told = tuple(message for message in self._told if message not in later)
+        dropped = self._dropped - Counter(message.cause for message in later)  # they come again
+        results = self._results
+        return Leftovers(
+            self.outbox.kept(), told, results + dropped.total(), results, dict(dropped)
+        )
 
     def counters(self) -> Counters:
         """Return how the accepted frames ended."""

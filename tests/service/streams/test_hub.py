@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from live_streams import Client, Clock, DrivenHub, move_clock, open_client, reopen_client
 
-from amodal_client.stream_messages import Bye, Checkpoint, CloseCode, GoAway, Reset
+from amodal_client.stream_messages import Bye, Checkpoint, CloseCode, Dropped, GoAway, Reset
+from amodal_client.stream_wire import REPLAYED
 from amodal_model.errors import (
     ExpiredError,
     LimitError,
@@ -205,6 +206,32 @@ async def test_two_connections_at_the_same_time_leave_one_session(
     assert hub.reserved == held.terms.memory_bytes
     with database.read() as connection:
         assert store.find_stream(connection, held.terms.stream_id).epoch == held.epoch
+
+
+@on_a_loop
+async def test_what_had_not_arrived_before_a_crash_comes_out_of_the_snapshot(
+    database: Database, clock: Clock
+) -> None:
+    hub = await new_hub(database)
+    client = await open_client(hub)
+    client.send(0)
+    client.send(1)  # supersedes the first
+    await hub.work()
+    clock.go_on(3)
+    await hub.tick()
+    hub.crash()
+    hub = await new_hub(database)
+    again = await reopen_client(hub, client.connected.token)
+    assert (again.connected.kind, again.connected.received_seq) == ("warm", 1)
+    await again.lane.read()
+    (result,) = again.lane.results
+    assert (result.header.seq, result.header.flags) == (1, REPLAYED)
+    assert [each.ranges for each in again.lane.all(Dropped)] == [((0, 0),)]
+    counters = again.session.counters()
+    assert (counters.frames, counters.results, counters.dropped) == (2, 1, {"superseded": 1})
+    again = await reopen_client(hub, again.connected.token, last_result=1)
+    await again.lane.read()
+    assert not again.lane.results
 
 
 @on_a_loop

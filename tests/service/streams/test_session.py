@@ -228,6 +228,20 @@ async def test_a_reset_drops_what_waits_and_forgets_at_once() -> None:
 
 
 @on_a_loop
+async def test_a_reset_that_is_sent_again_is_answered_and_forgets_nothing() -> None:
+    bench = Bench()
+    bench.send(0, given(1, box(4, 4, 10, 10)))
+    bench.work()
+    bench.session.reset(Reset("x"))
+    bench.send(1, given(1, box(4, 4, 10, 10)))
+    bench.work()
+    bench.session.reset(Reset("x"))
+    await bench.lane.read()
+    assert bench.lane.all(PromptAck) == [PromptAck("x", 1), PromptAck("x", 1)]
+    assert bench.session.memory.state is not None
+
+
+@on_a_loop
 async def test_a_reset_during_a_step_takes_hold_after_it() -> None:
     bench = Bench(mode="lossless")
     bench.send(0)
