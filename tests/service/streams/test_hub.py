@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from functools import wraps
 from pathlib import Path
@@ -181,31 +182,38 @@ async def test_a_second_connection_supersedes_the_first(database: Database, cloc
 
 
 @on_a_loop
-async def test_two_connections_at_the_same_time_leave_one_session(
-    database: Database, clock: Clock
+async def test_of_two_connections_at_the_same_time_the_later_stays(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = await new_hub(database)
     client = await open_client(hub)
     client.send(0)
     await hub.work()
+    clock.go_on(3)
+    await hub.tick()
     token = client.connected.token
     hub.crash()
-    hub = await new_hub(database)
-    tickets = [(await hub.reopen("o", token, -1)).ticket]
-    row_ticket = tickets[0]
-    connecting = asyncio.ensure_future(hub.connect(row_ticket))
-    await asyncio.sleep(0)
-    found = await asyncio.gather(
-        connecting, *(reopen_client(hub, token) for _ in range(3)), return_exceptions=True
-    )
-    ours = [each for each in found if not isinstance(each, BaseException)]
-    assert ours
-    assert all(isinstance(each, CloseStream) for each in found if each not in ours)
-    assert len(hub.held) == 1
-    (held,) = hub.held.values()
-    assert hub.reserved == held.terms.memory_bytes
-    with database.read() as connection:
-        assert store.find_stream(connection, held.terms.stream_id).epoch == held.epoch
+    hub, go_on, calls, load = await new_hub(database), threading.Event(), [], store.load_snapshot
+
+    def load_slowly(*args: Any) -> store.Snapshot | None:
+        calls.append(args)
+        if len(calls) == 1:
+            assert go_on.wait(30)
+        return load(*args)
+
+    monkeypatch.setattr(store, "load_snapshot", load_slowly)
+    early = asyncio.ensure_future(reopen_client(hub, token))
+    while not calls:
+        await asyncio.sleep(0.001)
+    late = await reopen_client(hub, token)
+    go_on.set()
+    with pytest.raises(CloseStream, match="taken the stream over") as caught:
+        await early
+    assert caught.value.code == CloseCode.SUPERSEDED
+    assert list(hub.held.values()) == [late.session]
+    assert hub.reserved == late.session.terms.memory_bytes
+    assert (late.connected.kind, late.session.epoch) == ("warm", 3)
+    assert state_of(database, late) == "connected"
 
 
 @on_a_loop
