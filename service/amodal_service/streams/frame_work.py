@@ -31,6 +31,7 @@ from amodal_model.visible_source import Prompt, VisibleMaskSource
 from amodal_service.coded_images import decode_image, image_size
 from amodal_service.streams.inputs import client_prompts, given_prompts
 from amodal_service.streams.memory import (
+    CodedMask,
     Keyframe,
     StreamMemory,
     gap_and_clock,
@@ -326,7 +327,9 @@ def _finish(
     height, width = memory.frame_size or (0, 0)
     packet = pack(Header(Op.RESULT, header.seq, capture_ns, 0, width, height), encode_meta(meta))
     number = memory.frames + 1
-    keyframe = Keyframe(number, begun.frame_gap, begun.visible)
+    keyframe = Keyframe(
+        number, begun.frame_gap, tuple(_coded(each) for each in objects.values() if each.visible)
+    )
     memory = memory._replace(
         state=state,
         frames=number,
@@ -353,6 +356,11 @@ def _object(each: ObjectResult, last_seen_ns: int, with_remembered: bool) -> Str
         round(float(each.confidence_visible), _DIGITS),
         round(float(each.confidence_occluded), _DIGITS),
     )
+
+
+def _coded(each: StreamObject) -> CodedMask:
+    assert each.visible is not None  # noqa: S101  asked for by the caller
+    return CodedMask(each.track_id, each.visible.bbox, each.visible.rle.counts)
 
 
 def _placed(mask: BoxedMask) -> PlacedMask | None:

@@ -295,9 +295,11 @@ class StreamHub:
         except QuotaError as error:
             raise CloseStream(CloseCode.CREDIT_OR_QUOTA, str(error)) from None
         self._check_room(stream_bytes(options))
+        if self.is_draining:
+            raise CloseStream(CloseCode.DRAINING, "the server is stopping")
         made = (owner, options.model_dump(), self.replica_id)
-        *_, ticket = await run_sync(store.create_stream, self._database, *made)
-        return await self.connect(ticket)
+        row, token = await run_sync(store.create_connected, self._database, *made)
+        return await self._connect(row, token)
 
     async def connect(self, ticket: str) -> Connected:
         """Connect to the stream of a ticket, which is used up.
@@ -313,6 +315,9 @@ class StreamHub:
             )
         except MissingItemError as error:
             raise CloseStream(CloseCode.AUTH, str(error)) from None
+        return await self._connect(row, token)
+
+    async def _connect(self, row: StreamRow, token: str) -> Connected:
         session = self._sessions.get(row.id)
         kind: SessionKind = "hot"
         if session is not None and session.epoch != row.epoch - 1:

@@ -15,7 +15,7 @@ import numpy as np
 
 from amodal_client.stream_messages import StreamObject
 from amodal_model.errors import InputError
-from amodal_model.masks import BoxedMask, decode_crop_rle, encode_crop_rle
+from amodal_model.masks import BoxedMask, decode_crop_rle
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.stream_state import StreamState
 from amodal_model.visible_source import VisibleMaskSource
@@ -30,12 +30,20 @@ _COMPRESSION = 1
 Finder = VisibleMaskSource[Any]
 
 
-class Keyframe(NamedTuple):
+class CodedMask(msgspec.Struct, frozen=True, array_like=True):
+    """A visible mask as COCO RLE of its box: x, y, width, height."""
+
+    track_id: int
+    bbox: tuple[int, int, int, int]
+    counts: str
+
+
+class Keyframe(msgspec.Struct, frozen=True, array_like=True):
     """The visible masks of a past frame, and how long after the one before it came."""
 
     number: int
     frame_gap: float
-    visible: Mapping[int, BoxedMask]
+    masks: tuple[CodedMask, ...]
 
 
 class Clock(NamedTuple):
@@ -123,18 +131,6 @@ class _Array(msgspec.Struct, array_like=True):
     content: bytes
 
 
-class _Mask(msgspec.Struct, array_like=True):
-    track_id: int
-    bbox: tuple[int, int, int, int]
-    counts: str
-
-
-class _Key(msgspec.Struct, array_like=True):
-    number: int
-    frame_gap: float
-    masks: list[_Mask]
-
-
 class _Stored(msgspec.Struct):
     format: int
     model_sha256: str
@@ -147,7 +143,7 @@ class _Stored(msgspec.Struct):
     last_seen_ns: dict[int, int]
     state: dict[str, _Array]
     finder: dict[str, _Array] | None
-    keyframes: list[_Key]
+    keyframes: tuple[Keyframe, ...]
 
 
 def save_memory(
@@ -176,7 +172,7 @@ def save_memory(
         dict(memory.last_seen_ns),
         _stored_arrays(segmenter.save_state(memory.state)),
         own,
-        [_stored_keyframe(each) for each in memory.keyframes],
+        memory.keyframes,
     )
     return zlib.compress(msgspec.msgpack.encode(stored), _COMPRESSION)
 
@@ -195,15 +191,14 @@ def load_memory(
             f"snapshot of format {stored.format} and masks {stored.masks!r}, "
             f"need {FORMAT} and {masks!r}"
         )
-    keyframes = tuple(_keyframe(each, stored.frame_size) for each in stored.keyframes)
     if stored.model_sha256 == segmenter.engine.info.sha256:
         state = segmenter.load_state(_arrays(stored.state))
     else:
-        state = _retrace(keyframes, segmenter, stored.frame_size)
+        state = _retrace(stored.keyframes, segmenter, stored.frame_size)
     own = None if stored.finder is None else finder.load_state(_arrays(stored.finder))
     clock = Clock(stored.seq, stored.capture_ns, stored.periods_ns)
     return StreamMemory(
-        stored.frame_size, state, own, clock, stored.frames, stored.last_seen_ns, keyframes
+        stored.frame_size, state, own, clock, stored.frames, stored.last_seen_ns, stored.keyframes
     )
 
 
@@ -222,7 +217,7 @@ def _retrace(
     state, before = segmenter.start(frame_size), None
     for each in keyframes:
         gap = each.frame_gap if before is None else float(max(each.number - before, 1))
-        _, state = segmenter.step(None, each.visible, state, frame_gap=gap)
+        _, state = segmenter.step(None, _decoded(each, frame_size), state, frame_gap=gap)
         before = each.number
     return state
 
@@ -246,19 +241,10 @@ def _arrays(stored: Mapping[str, _Array]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _stored_keyframe(each: Keyframe) -> _Key:
-    masks = []
-    for track_id, mask in each.visible.items():
-        bbox, rle = encode_crop_rle(mask)
-        masks.append(_Mask(track_id, bbox, rle["counts"]))
-    return _Key(each.number, each.frame_gap, masks)
-
-
-def _keyframe(each: _Key, frame_size: tuple[int, int]) -> Keyframe:
-    visible = {
-        mask.track_id: decode_crop_rle(
-            mask.bbox, {"size": [mask.bbox[3], mask.bbox[2]], "counts": mask.counts}, frame_size
+def _decoded(keyframe: Keyframe, frame_size: tuple[int, int]) -> dict[int, BoxedMask]:
+    return {
+        each.track_id: decode_crop_rle(
+            each.bbox, {"size": [each.bbox[3], each.bbox[2]], "counts": each.counts}, frame_size
         )
-        for mask in each.masks
+        for each in keyframe.masks
     }
-    return Keyframe(each.number, each.frame_gap, visible)

@@ -76,6 +76,7 @@ class _Shared:
     drops: list[tuple[int, DropCause, str]] = field(default_factory=list)
     taken: int = 0
     told: int = 0
+    turn_s: float = math.inf
     is_busy: bool = False
     is_full: bool = True
 
@@ -133,10 +134,13 @@ class Session:
     # What the scheduler calls ------------------------------------------------------------------
 
     def due_s(self) -> float:
-        """Return when the frame that waits must be started; infinity: none waits."""
+        """Return when it is the stream's turn: when the first frame that waited was due.
+
+        A frame that supersedes another takes its turn, or fast cameras would wait behind slow ones.
+        """
         with self._lock:
-            mailbox = self._shared.mailbox
-            return mailbox[0].due_s if mailbox else math.inf
+            shared = self._shared
+            return min(shared.turn_s, shared.mailbox[0].due_s) if shared.mailbox else math.inf
 
     def objects(self) -> int:
         """Return how many objects a step is likely to have."""
@@ -154,6 +158,7 @@ class Session:
                 self._wake(self)
                 return None
             shared.is_busy = True
+            shared.turn_s = math.inf
             now, shared.orders = orders_for(shared.orders, frame.header.seq)
             is_full, shared.is_full = shared.is_full, False
             dropped = shared.told = self._unreported + len(shared.drops)
@@ -254,6 +259,7 @@ class Session:
             for old in late:  # before the new one can be taken: its result tells of them
                 self._drop(old.header.seq, "superseded", "")
             mailbox.append(frame)
+            self._shared.turn_s = min(self._shared.turn_s, frame.due_s)
         if late:
             self._return_credit(len(late))
         self._poke()

@@ -85,27 +85,45 @@ def create_stream(
     database: Database, owner: str, options: Mapping[str, Any], replica: str | None
 ) -> tuple[StreamRow, str, str]:
     """Make a stream; return it, its resume token and a ticket for its first connection."""
-    stream_id, secret, ticket = token_hex(16), token_urlsafe(32), token_urlsafe(32)
-    now_s = database.now_s()
+    ticket = token_urlsafe(32)
+    values = {
+        "ticket_sha256": digest(ticket),
+        "ticket_expires_s": database.now_s() + TICKET_S,
+        "epoch": 0,
+        "state": "placed",
+    }
+    return *_create(database, owner, options, replica, values), ticket
+
+
+def create_connected(
+    database: Database, owner: str, options: Mapping[str, Any], replica: str
+) -> tuple[StreamRow, str]:
+    """Make a stream that has its first connection; return it and its resume token."""
+    return _create(database, owner, options, replica, {"epoch": 1, "state": "connected"})
+
+
+def _create(
+    database: Database,
+    owner: str,
+    options: Mapping[str, Any],
+    replica: str | None,
+    values: Mapping[str, Any],
+) -> tuple[StreamRow, str]:
+    stream_id, secret, now_s = token_hex(16), token_urlsafe(32), database.now_s()
+    known = {
+        "id": stream_id,
+        "owner": owner,
+        "options": dict(options),
+        "token_sha256": digest(secret),
+        "last_result": -1,
+        "replica": replica,
+        "created_s": now_s,
+        "seen_s": now_s,
+    }
     with database.write() as connection:
-        connection.execute(
-            streams.insert().values(
-                id=stream_id,
-                owner=owner,
-                options=dict(options),
-                token_sha256=digest(secret),
-                ticket_sha256=digest(ticket),
-                ticket_expires_s=now_s + TICKET_S,
-                last_result=-1,
-                epoch=0,
-                replica=replica,
-                state="placed",
-                created_s=now_s,
-                seen_s=now_s,
-            )
-        )
+        connection.execute(streams.insert().values(**known, **values))
         row = find_stream(connection, stream_id)
-    return row, f"{stream_id}.{secret}", ticket
+    return row, f"{stream_id}.{secret}"
 
 
 def find_stream(connection: Connection, stream_id: str) -> StreamRow:

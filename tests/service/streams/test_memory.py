@@ -74,7 +74,7 @@ def test_the_clock_keeps_few_periods() -> None:
 def test_keyframes_reach_far_back_and_thin_out() -> None:
     kept: tuple[Keyframe, ...] = ()
     for number in range(1, 2000):
-        kept = with_keyframe(kept, Keyframe(number, 1.0, {}))
+        kept = with_keyframe(kept, Keyframe(number, 1.0, ()))
         assert len(kept) <= MAX_KEYFRAMES
         numbers = [each.number for each in kept]
         assert numbers == sorted(set(numbers))
@@ -115,11 +115,8 @@ def test_a_snapshot_is_the_memory_to_the_last_digit(
     for name, array in before.items():
         assert after[name].dtype == array.dtype, name
         assert np.array_equal(after[name], array), name
-    pairs = list(zip(back.keyframes, memory.keyframes, strict=True))
-    for ours, theirs in pairs:
-        assert ours.number == theirs.number
-        assert ours.visible.keys() == theirs.visible.keys()
-        assert all(mask_iou(ours.visible[key], theirs.visible[key]) == 1 for key in ours.visible)
+    assert back.keyframes == memory.keyframes
+    assert sum(len(each.masks) for each in back.keyframes) > 20
 
 
 def resumed_iou(
