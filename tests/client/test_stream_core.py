@@ -234,6 +234,7 @@ class BreakingLive(Breaking):
 _settings = settings(
     max_examples=150,
     stateful_step_count=40,
+    derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
