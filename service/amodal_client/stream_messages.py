@@ -84,7 +84,8 @@ class StreamObject(msgspec.Struct, frozen=True, omit_defaults=True):
         last_seen_ns: capture time of the last frame that showed it; 0: not known.
         confidence_visible: in the visible mask, 0 to 1.
         confidence_occluded: expected IoU of the hidden part, 0 to 1.
-        unchanged: with ``delta``: all but ``track_id`` is as in the result before, and left out.
+        unchanged: with ``delta``: masks, state and occluders are as in the result before, and left
+            out like all else but ``track_id``.
     """
 
     track_id: int

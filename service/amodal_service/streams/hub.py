@@ -148,6 +148,7 @@ class StreamHub:
         deadline_s = time.monotonic() + self.settings.drain_s
         await self._try(store.show_replica, self._database, self._as_replica())
         for session in self._sessions.values():
+            session.is_draining = True  # what comes in now would not be finished
             session.say(GoAway("drain", round(1000 * self.settings.drain_s)))
             if session.terms.options.mode != "lossless":
                 session.drop_waiting()

@@ -46,6 +46,8 @@ CREDITS = {"realtime": 2, "paced": 2, "lossless": 4}
 MAX_ORDERS = 64
 MAX_ORDER_CHARACTERS = 1 << 20
 """Of all prompts and removals that wait."""
+MAX_META_BYTES = 1 << 20
+"""Of a frame's meta: its numbers take up to 32 times as much once they are read."""
 MAX_TOLD = 128
 """Latest drops that a client is told of again after a resume."""
 FLOOD = 8
@@ -112,6 +114,7 @@ class Session:
         self.spoken_s = time.monotonic()
         self.detached_s: float | None = None
         self.is_ending = False
+        self.is_draining = False
         self.leaves_as: StreamState | None = None
         self._offer = offer
         self._wake = wake
@@ -233,6 +236,11 @@ class Session:
         if header.seq <= self.last_seq:
             raise CloseStream(
                 CloseCode.BAD_MESSAGE, f"seq {header.seq} after {self.last_seq}: it must rise"
+            )
+        if len(packet.meta) > MAX_META_BYTES:
+            raise CloseStream(
+                CloseCode.TOO_LARGE,
+                f"meta of frame {header.seq} is {len(packet.meta)} bytes, limit {MAX_META_BYTES}",
             )
         meta = read_meta(packet.meta, FrameMeta) if len(packet.meta) else FrameMeta()
         self.last_seq = header.seq
@@ -454,7 +462,7 @@ class Session:
 
     def _return_credit(self, count: int) -> None:
         count = min(count, CREDITS[self.terms.options.mode] - self._credits)
-        if count > 0:
+        if count > 0 and not self.is_draining:
             self._credits += count
             self.say(Credit(count))
 

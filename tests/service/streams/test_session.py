@@ -28,7 +28,7 @@ from amodal_client.stream_messages import (
 from amodal_client.stream_wire import Header, Op, Packet
 from amodal_service.streams.frame_work import Done
 from amodal_service.streams.outbox import CloseStream
-from amodal_service.streams.session import CREDITS, FLOOD, MAX_ORDERS
+from amodal_service.streams.session import CREDITS, FLOOD, MAX_META_BYTES, MAX_ORDERS
 
 BAD_TEXT = b"\x81\xa7objects\x91\x81\xa3rle\x82\xa4size\x92\x01\x01\xa6counts\xa1\xff"
 """MessagePack whose runs are not UTF-8."""
@@ -135,6 +135,26 @@ async def test_a_meta_that_is_none_ends_the_connection_and_is_not_counted() -> N
             bench.session.accept(Packet(Header(Op.FRAME, 1), memoryview(meta), memoryview(b"")))
     bench.session.accept(Packet(Header(Op.FRAME, 1, 0, 0, 8, 8), memoryview(b""), memoryview(b"")))
     assert bench.session.counters().frames == 1
+
+
+@on_a_loop
+async def test_a_meta_that_would_unfold_to_too_much_is_not_read() -> None:
+    bench = Bench()
+    meta = memoryview(b"\x00" * (MAX_META_BYTES + 1))
+    with pytest.raises(CloseStream, match=f"{MAX_META_BYTES + 1} bytes, limit") as caught:
+        bench.session.accept(Packet(Header(Op.FRAME, 1), meta, memoryview(b"")))
+    assert caught.value.code == CloseCode.TOO_LARGE
+
+
+@on_a_loop
+async def test_a_stream_that_is_drained_gets_no_more_credit() -> None:
+    bench = Bench()
+    bench.send(0)
+    bench.session.is_draining = True
+    assert bench.work()
+    await bench.lane.read()
+    assert not bench.lane.all(Credit)
+    check_sums(bench)
 
 
 @on_a_loop
