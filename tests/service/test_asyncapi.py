@@ -145,7 +145,7 @@ def test_every_close_code_has_a_meaning() -> None:
     codes = {value for name, value in vars(CloseCode).items() if name.isupper()}
     assert set(CLOSE_MEANINGS) == codes
     told = DOCUMENT["channels"]["stream"]["x-close-codes"]
-    assert [each["code"] for each in told if each["is_resumable"]] == [1001, 4408, 4503]
+    assert [each["code"] for each in told if each["is_resumable"]] == [1001, 1011, 4408, 4503]
 
 
 def test_fields_are_described() -> None:
