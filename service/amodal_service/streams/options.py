@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from amodal_service.schemas import Real, Whole, Wire
 
@@ -34,8 +34,10 @@ class StreamOptions(Wire):
         Whole,
         Field(ge=0, le=MAX_DEADLINE_MS, description="Of frames that name none; 0: no deadline."),
     ] = 0
-    delta: Annotated[bool, Field(description="Leave out what is as in the result before.")] = False
-    remembered: Annotated[bool, Field(description="Also send what was seen before.")] = False
+    delta: Annotated[
+        StrictBool, Field(description="Leave out what is as in the result before.")
+    ] = False
+    remembered: Annotated[StrictBool, Field(description="Also send what was seen before.")] = False
     max_message_bytes: Annotated[
         Whole, Field(ge=4096, le=1 << 30, description="Of one message; costs memory.")
     ] = DEFAULT_MESSAGE_BYTES
