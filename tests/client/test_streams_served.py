@@ -8,7 +8,7 @@ import os
 import runpy
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -152,13 +152,19 @@ def masks_at(seq: int) -> dict[int, np.ndarray]:
 
 
 def stream_masks(
-    url: str, frames: int, on_result: Callable[[int], None] = lambda seq: None
+    url: str,
+    frames: int,
+    on_result: Callable[[int], None] = lambda seq: None,
+    waits: Mapping[int, threading.Event] | None = None,
 ) -> list[Any]:
+    """Stream some frames; before those in ``waits`` the sender waits for an event."""
     events: list[Any] = []
     with Client(url) as client, client.stream(mode="lossless") as stream:
 
         def send() -> None:
             for seq in range(frames):
+                if waits and seq in waits:
+                    waits[seq].wait(60)
                 stream.send(None, masks_at(seq))
             stream.end()
 
@@ -179,16 +185,21 @@ def test_a_stream_goes_on_when_the_server_is_killed_and_when_it_is_restarted(
     served, frames = make_served(), 100
     whole = [each for each in stream_masks(served.url, frames) if isinstance(each, StreamResult)]
 
+    is_killed, is_restarted = threading.Event(), threading.Event()
+
     def harm(seq: int) -> None:
         if seq == 40:
             wait_until(lambda: _snapshot_seq(served.url) >= 0)
             served.process.kill()
             served.start()
+            is_killed.set()
         if seq == 70:
             served.process.stop()
             served.start()
+            is_restarted.set()
 
-    events = stream_masks(served.url, frames, harm)
+    # else a fast server would have finished before it is harmed
+    events = stream_masks(served.url, frames, harm, {55: is_killed, 85: is_restarted})
     found = [each for each in events if isinstance(each, StreamResult)]
     resumes = [each for each in events if isinstance(each, Resumed)]
     assert [each.seq for each in found] == list(range(frames))

@@ -43,7 +43,7 @@ def _interrupt_after_a_checkpoint(process: "subprocess.Popen[str]", output: Path
 def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(
     scene: MakeScene, tmp_path: Path
 ) -> None:
-    made = scene(count=800)
+    made = scene(count=1600)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     out, err = _start(made, whole).communicate(timeout=120)
     assert (out, err) == (f"{whole / 'amodal.json'}\n", "")
