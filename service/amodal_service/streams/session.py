@@ -397,6 +397,7 @@ class Session:
 
     def deliver(self, done: Done) -> None:
         """Take in what came of a frame."""
+        self.hear()  # a stream that is worked for is not idle
         refused = {id(order): reason for order, reason in done.refused}
         self.memory = done.memory
         with self._lock:

@@ -243,6 +243,24 @@ async def test_what_had_not_arrived_before_a_crash_comes_out_of_the_snapshot(
 
 
 @on_a_loop
+async def test_a_stream_that_is_worked_for_is_not_idle(database: Database, clock: Clock) -> None:
+    hub = await new_hub(database, idle_s=60)
+    client = await open_client(hub, mode="lossless")
+    for seq in range(2):
+        client.send(seq)
+    for _ in range(2):  # a minute a frame
+        clock.go_on(50)
+        await hub.work()
+        await hub.tick()
+    await client.lane.read()
+    assert client.lane.closed is None
+    clock.go_on(61)
+    await hub.tick()
+    await client.lane.read()
+    assert client.lane.closed is not None
+
+
+@on_a_loop
 async def test_a_hot_stream_turns_warm_and_can_be_resumed(database: Database, clock: Clock) -> None:
     hub = await new_hub(database, hot_s=30, resume_s=100)
     client = await open_client(hub)
