@@ -11,6 +11,13 @@ from typing import Any, NamedTuple
 
 MakeScene = Callable[..., Any]
 
+_PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+from amodal_service.cli import main
+main()
+"""
+
 
 class Ran(NamedTuple):
     code: int
@@ -20,7 +27,7 @@ class Ran(NamedTuple):
 
 def _start(scene: Any, output: Path) -> "subprocess.Popen[str]":
     command = [
-        *(sys.executable, "-c", "from amodal_service.cli import main; main()", "annotate"),
+        *(sys.executable, "-c", _PROGRAM, "annotate"),
         *(str(scene.video), "--visible", str(scene.visible), "--output", str(output)),
     ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
@@ -43,7 +50,7 @@ def _interrupt_after_a_checkpoint(process: "subprocess.Popen[str]", output: Path
 def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(
     scene: MakeScene, tmp_path: Path
 ) -> None:
-    made = scene(count=1600)
+    made = scene(count=800)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     out, err = _start(made, whole).communicate(timeout=120)
     assert (out, err) == (f"{whole / 'amodal.json'}\n", "")
