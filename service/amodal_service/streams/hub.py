@@ -11,6 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import structlog
@@ -236,7 +237,7 @@ class StreamHub:
         else:
             place = await self._place(stream_bytes(options))
             if row.state in ("connected", "hot"):
-                row = StreamRow(**{**vars(row), "state": "warm"})
+                row = replace(row, state="warm")
         ticket = await run_sync(
             store.issue_ticket, self._database, row, token, place.id, last_result
         )
