@@ -43,10 +43,8 @@ def load_network(folder: ModelFolder) -> AmodalNetwork:
 
 def network_config(entry: Mapping[str, Any]) -> NetworkConfig:
     """Return the network's size as ``model.json`` or a checkpoint describes it."""
-    align = entry.get("align")
     return NetworkConfig(
         tuple(entry["channels"]),
         tuple(entry["blocks"]),
-        None if align is None else tuple(align),
         bool(entry["uses_memory"]),
     )

@@ -1,11 +1,10 @@
 """The network: explicit memory of what was seen, and its completion to a whole silhouette.
 
 `remember` has no weights: it moves the memory into the present window and writes what is visible
-into it. `AmodalNetwork.complete` reads the present and the moved memory, bends the memory into
-place (`Aligner`), writes what is visible into it, and adds a learned residual to what it says. What
-is bent is looked at and forgotten: the next frame's memory is never a network's output, so no
-gradient runs through time, and training replays whole clips through `remember` and then learns
-from all their frames at once.
+into it. `AmodalNetwork.complete` reads the present and that memory, and adds a learned residual to
+what the memory says. The next frame's memory is never a network's output, so no gradient runs
+through time, and training replays whole clips through `remember` and then learns from all their
+frames at once.
 """
 
 from __future__ import annotations
@@ -33,13 +32,11 @@ class NetworkConfig(NamedTuple):
     Attributes:
         channels: at 1/4, 1/8 and 1/16 resolution.
         blocks: at each.
-        align: channels of the `Aligner`; ``None`` for a network without.
         uses_memory: whether the memory is looked at.
     """
 
     channels: tuple[int, int, int] = (32, 64, 128)
-    blocks: tuple[int, int, int] = (2, 2, 2)
-    align: tuple[int, int, int] | None = (32, 48, 64)
+    blocks: tuple[int, int, int] = (1, 1, 2)
     uses_memory: bool = True
 
 
@@ -57,12 +54,10 @@ class Completion(NamedTuple):
     Attributes:
         logits: (N, S, S) silhouette logits.
         confidence: (N, 2) logits of the expected IoU of the silhouette and of its hidden part.
-        evidence: (N, S, S) logits of the bent memory alone.
     """
 
     logits: Float[Tensor, "N S S"]
     confidence: Float[Tensor, "N 2"]
-    evidence: Float[Tensor, "N S S"]
 
 
 def dilate(maps: Float[Tensor, "N C H W"], radius: int = 1) -> Float[Tensor, "N C H W"]:
@@ -84,15 +79,6 @@ def resample(
     grid_y = theta[:, 1, 1, None, None] * axis[None, :, None] + theta[:, 1, 2, None, None]
     shape = (maps.shape[0], maps.shape[-1], maps.shape[-1])
     grid = torch.stack([grid_x.expand(shape), grid_y.expand(shape)], -1)
-    return functional.grid_sample(maps, grid, padding_mode="zeros", align_corners=False)
-
-
-def bend(
-    maps: Float[Tensor, "N C S S"], flow: Float[Tensor, "N 2 S S"]
-) -> Float[Tensor, "N C S S"]:
-    """Return maps whose pixels are taken from ``flow`` (x, y; half windows) away."""
-    axis = _axis(maps)
-    grid = torch.stack([flow[:, 0] + axis[None, None, :], flow[:, 1] + axis[None, :, None]], -1)
     return functional.grid_sample(maps, grid, padding_mode="zeros", align_corners=False)
 
 
@@ -168,40 +154,8 @@ def _stage(before: int, channels: int, blocks: int) -> nn.Sequential:
 
 
 def _upward(before: int, channels: int) -> nn.Sequential:
-    """Double the resolution."""
-    return nn.Sequential(nn.Conv2d(before, 4 * channels, 1), nn.PixelShuffle(2))
-
-
-class Aligner(nn.Module):
-    """Says how the memory must still be bent to lie on what shows of the object.
-
-    Placement moves whole silhouettes by similarities; what deforms, turns or was misplaced is left
-    to this: a smooth flow at 1/8 resolution, learned through the completion it leads to.
-    """
-
-    def __init__(self, channels: tuple[int, int, int]) -> None:
-        super().__init__()
-        fine, middle, coarse = channels
-        self.stem = nn.Conv2d(7, fine, 8, stride=4, padding=2)
-        self.condition = nn.Linear(CONDITIONS, fine)
-        self.down_middle = _stage(fine, middle, 1)
-        self.down_coarse = _stage(middle, coarse, 1)
-        self.up_middle, self.refine = _upward(coarse, middle), Block(middle)
-        self.flow = nn.Conv2d(middle, 2, 3, padding=1)
-        for parameter in self.flow.parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(
-        self, seen: Float[Tensor, "N 7 S S"], scalars: Float[Tensor, "N K"]
-    ) -> Float[Tensor, "N 2 S S"]:
-        """Return where each pixel's memory is to be taken from, half windows away."""
-        kind = self.stem.weight.dtype
-        conditions = self.condition(scalars.to(kind))[:, :, None, None]
-        middle = self.down_middle(functional.relu(self.stem(seen.to(kind)) + conditions))
-        coarse = self.down_coarse(middle)
-        middle = self.refine(functional.relu(middle + self.up_middle(coarse)))
-        flow = self.flow(middle).to(seen.dtype) * FLOW_UNIT
-        return functional.interpolate(flow, scale_factor=8.0, mode="bilinear")
+    """Double the resolution; what is repeated costs half of what is shuffled."""
+    return nn.Sequential(nn.Conv2d(before, channels, 1), nn.Upsample(scale_factor=2.0))
 
 
 class AmodalNetwork(nn.Module):
@@ -222,15 +176,13 @@ class AmodalNetwork(nn.Module):
         for parameter in self.residual.parameters():
             nn.init.zeros_(parameter)
         self.confidence = nn.Sequential(nn.Linear(coarse, 32), nn.ReLU(), nn.Linear(32, 2))
-        # last, so that networks with and without it begin with the same weights
-        self.align = Aligner(config.align) if config.align and config.uses_memory else None
 
     def forward(
         self, inputs: StepInputs[Tensor], memory: MemoryState[Tensor]
     ) -> tuple[StepOutputs[Tensor], MemoryState[Tensor]]:
         """Return the silhouettes of one frame and the memory for the next."""
         remembered = remember(inputs, memory)
-        made = self.complete(inputs.crop, inputs.context, remembered.moved)
+        made = self.complete(inputs.crop, inputs.context, remembered.memory)
         outputs = StepOutputs(made.logits, made.confidence.sigmoid(), remembered.template)
         return outputs, remembered.memory
 
@@ -238,18 +190,13 @@ class AmodalNetwork(nn.Module):
         self,
         crop: Float[Tensor, "N 3 S S"],
         context: Float[Tensor, "N 5"],
-        moved: MemoryState[Tensor],
+        memory: MemoryState[Tensor],
     ) -> Completion:
-        """Return what is made of a frame, from the memory moved into its window.
+        """Return what is made of a frame, from the memory that it was written into.
 
         The convolutions run in the precision of their weights, everything else in the inputs'.
         """
-        if self.align is not None:
-            conditions = condition_scalars(context, moved.scalars)
-            flow = self.align(torch.cat([crop, moved.maps], 1), conditions)
-            moved = moved._replace(maps=bend(moved.maps, flow))
-        maps, scalars = write(crop, context[:, 1], moved)
-        conditions = condition_scalars(context, scalars)
+        maps, conditions = memory.maps, condition_scalars(context, memory.scalars)
         if not self.config.uses_memory:
             maps, conditions = maps * 0, conditions * 0
         kind = self.stem.weight.dtype
@@ -261,15 +208,12 @@ class AmodalNetwork(nn.Module):
         middle = self.refine_middle(functional.relu(middle + self.up_middle(coarse)))
         fine = self.refine_fine(functional.relu(fine + self.up_fine(middle)))
         residual = functional.pixel_shuffle(self.residual(fine), 4)[:, 0].to(crop.dtype)
-        evidence = evidence_logits(crop, maps)
         confidence = self.confidence(coarse.mean((2, 3))).to(crop.dtype)
-        return Completion(residual + evidence, confidence, evidence)
+        return Completion(residual + evidence_logits(crop, maps), confidence)
 
 
 CONDITIONS = 7
 """Scalars that condition the stems."""
-FLOW_UNIT = 0.05
-"""What a flow of 1 is in half windows: 1.2 template pixels."""
 
 
 def condition_scalars(

@@ -14,7 +14,6 @@ from amodal_model.network import (  # noqa: E402
     KNOWN_FADE,
     AmodalNetwork,
     NetworkConfig,
-    bend,
     dilate,
     evidence_logits,
     remember,
@@ -22,7 +21,7 @@ from amodal_model.network import (  # noqa: E402
     view_quality,
 )
 
-TINY = NetworkConfig((8, 8, 8), (1, 1, 1), (8, 8, 8))
+TINY = NetworkConfig((8, 8, 8), (1, 1, 1))
 
 
 def box(x0: int, y0: int, x1: int, y1: int) -> Tensor:
@@ -189,57 +188,9 @@ def test_step_is_remembering_then_completing(tiny_network: AmodalNetwork) -> Non
     expected = remember(inputs, remembered(frame(OBJECT)))
     assert torch.equal(after.maps, expected.memory.maps)
     assert torch.equal(outputs.template, expected.template)
-    made = tiny_network.complete(inputs.crop, inputs.context, expected.moved)
+    made = tiny_network.complete(inputs.crop, inputs.context, expected.memory)
     assert torch.equal(outputs.logits, made.logits)
     assert torch.equal(outputs.confidence, made.confidence.sigmoid())
-
-
-def test_memory_is_taken_from_where_the_flow_points() -> None:
-    flow = torch.zeros(1, 2, CROP_SIDE, CROP_SIDE)
-    flow[:, 0] = 10 * 2 / CROP_SIDE
-    shifted = bend(OBJECT[None, None], flow)[0, 0]
-    torch.testing.assert_close(shifted, box(20, 30, 50, 60), atol=1e-3, rtol=0)
-
-
-def test_bent_memory_does_not_move_what_is_seen() -> None:
-    """However the memory is bent, the visible part and the memory kept stay where they are."""
-    torch.manual_seed(0)
-    network = AmodalNetwork(TINY).eval()
-    assert network.align is not None
-    torch.nn.init.normal_(network.align.flow.weight, std=1.0)
-    inputs, memory = frame(OBJECT, OCCLUDER), remembered(frame(OBJECT))
-    made = network.complete(inputs.crop, inputs.context, memory)
-    straight = remember(inputs, memory)
-    _, after = network(inputs, memory)
-    assert torch.equal(after.maps, straight.memory.maps)
-    plain = evidence_logits(inputs.crop, straight.memory.maps)
-    assert not torch.allclose(made.evidence, plain, atol=0.1)
-    is_open = inputs.crop[:, 1] == 0
-    assert torch.equal(made.evidence[is_open], plain[is_open])
-
-
-def test_flow_that_lies_better_is_learned() -> None:
-    """The memory is off by four pixels; the aligner alone is trained to put it right."""
-    torch.manual_seed(0)
-    network = AmodalNetwork(TINY).train()
-    assert network.align is not None
-    inputs = frame(OBJECT, OCCLUDER)
-    off = remembered(frame(box(34, 30, 64, 60)))
-    hidden = OBJECT * OCCLUDER
-    optimizer = torch.optim.Adam(network.align.parameters(), lr=0.02)
-
-    def error() -> Tensor:
-        made = network.complete(inputs.crop.repeat(2, 1, 1, 1), inputs.context.repeat(2, 1), both)
-        return ((made.evidence[0].sigmoid() - hidden).square() * OCCLUDER).mean()
-
-    both = MemoryState(off.maps.repeat(2, 1, 1, 1), off.scalars.repeat(2, 1))
-    before = error().item()
-    for _ in range(40):
-        optimizer.zero_grad()
-        loss = error()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    assert loss.item() < 0.5 * before
 
 
 def test_network_without_memory_ignores_it() -> None:

@@ -29,8 +29,8 @@ from amodal_training.silhouette_shapes import read_library
 from amodal_training.trainer import Selection, TrainConfig, train_network
 
 SIZES = {
-    "small": NetworkConfig(channels=(32, 32, 64), blocks=(2, 1, 1), align=(16, 32, 32)),
-    "base": NetworkConfig(channels=(32, 64, 128), blocks=(2, 2, 2)),
+    "small": NetworkConfig(channels=(32, 64, 64), blocks=(1, 1, 1)),
+    "base": NetworkConfig(channels=(32, 64, 128), blocks=(1, 1, 2)),
 }
 EXPORT_SHARE = 0.15
 """Share of ``--minutes`` that selection and export may take, at least 45 seconds."""

@@ -78,7 +78,7 @@ class Progress(NamedTuple):
     loss: float
 
 
-LOSS_TERMS = ("silhouette", "hidden_iou", "whole_iou", "alignment", "confidence")
+LOSS_TERMS = ("silhouette", "hidden_iou", "whole_iou", "confidence")
 MICRO_BATCH = 128
 """Crops that go through the network at once; more only costs memory."""
 WARM_UP_STEPS = 60
@@ -205,12 +205,11 @@ def batch_losses(model: Any, batch: Batch, device: torch.device) -> dict[str, Te
     crop, context, memory, answer, unknown = to_tensors(batch, device)
     target = make_target(crop, answer, unknown)
     made = model.complete(crop, context, memory)
-    logits, confidence, evidence = (field.float() for field in made)
+    logits, confidence = (field.float() for field in made)
     return {
         "silhouette": silhouette_loss(logits, target),
         "hidden_iou": hidden_iou_loss(logits, target),
         "whole_iou": 2 * whole_iou_loss(logits, target),
-        "alignment": 0.5 * hidden_iou_loss(evidence, target),
         "confidence": 0.1 * confidence_loss(confidence, logits, target),
     }
 
@@ -218,7 +217,10 @@ def batch_losses(model: Any, batch: Batch, device: torch.device) -> dict[str, Te
 def to_tensors(
     batch: Batch, device: torch.device
 ) -> tuple[Tensor, Tensor, MemoryState[Tensor], Tensor, Tensor]:
-    """Return (crop, context, memory, answer, unknown) of a batch, coverage in [0, 1]."""
+    """Return (crop, context, memory, answer, unknown) of a batch, coverage in [0, 1].
+
+    The memory is that after the crop was written into it.
+    """
 
     def image(array: np.ndarray | Tensor) -> Tensor:
         return torch.as_tensor(array).to(device).float() / 255
@@ -226,14 +228,10 @@ def to_tensors(
     def plain(array: np.ndarray | Tensor) -> Tensor:
         return torch.as_tensor(array).to(device)
 
-    memory = MemoryState(image(batch.maps), plain(batch.scalars))
-    return (
-        image(batch.crop),
-        plain(batch.context),
-        memory,
-        image(batch.answer),
-        image(batch.unknown),
-    )
+    crop, context = image(batch.crop), plain(batch.context)
+    moved = MemoryState(image(batch.maps), plain(batch.scalars))
+    memory = write(crop, context[:, 1], moved)
+    return crop, context, memory, image(batch.answer), image(batch.unknown)
 
 
 @torch.no_grad()
@@ -332,10 +330,9 @@ def measure_selection(network: AmodalNetwork, batches: list[Batch]) -> Selection
     for batch in batches:
         crop, context, memory, answer, unknown = to_tensors(batch, device)
         target = make_target(crop, answer, unknown)
-        logits, confidence, _ = network.complete(crop, context, memory)
+        logits, confidence = network.complete(crop, context, memory)
         whole, hidden = measured_iou(logits, target)
-        known = write(crop, context[:, 1], memory)
-        evidence = measured_iou(evidence_logits(crop, known.maps), target)[1]
+        evidence = measured_iou(evidence_logits(crop, memory.maps), target)[1]
         counts = has_hidden_part(target)
         expected = confidence[:, 1].sigmoid()
         rows.append(torch.stack([hidden, evidence, whole, expected], 1)[counts])
