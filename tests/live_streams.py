@@ -282,9 +282,9 @@ class Bench:
         """Send a frame."""
         self.session.accept(frame_packet(seq, *args, **kwargs))
 
-    def begin(self, now_s: float | None = None) -> Task | None:
+    def begin(self, now_s: float | None = None, step_s: float = 0.0) -> Task | None:
         """Take a frame out, as the scheduler does."""
-        begun = self.session.take(time.monotonic() if now_s is None else now_s)
+        begun = self.session.take(time.monotonic() if now_s is None else now_s, step_s)
         while self._woken:
             self._woken.pop().settle()
         return begun

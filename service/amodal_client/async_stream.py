@@ -80,7 +80,7 @@ class AsyncStream:
             objects: visible masks, bool (H, W), by track id; or `GivenObject` values.
             capture_ns: when it was taken, ns of any steady clock; 0: not known. Left out, it is now
                 in a live stream, and not known in a lossless one.
-            deadline_ms: after which it is not worth starting; 0: the stream's own.
+            deadline_ms: within which its result is wanted; 0: the stream's own.
             codec: how an array is coded: ``jpeg``, ``png`` or ``rgb8``.
 
         Raises:

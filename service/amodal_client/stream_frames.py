@@ -97,7 +97,7 @@ def make_frame(
         objects: visible masks, bool (H, W), by track id; or `GivenObject` values.
         codec: how an array is coded.
         size: height and width of the frames before, where they are known.
-        times: when it was taken, ns; and how long it is worth starting, ms.
+        times: when it was taken, ns; and within which its result is wanted, ms.
 
     Raises:
         UsageError: none of these, or they do not fit each other.

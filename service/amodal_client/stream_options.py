@@ -36,7 +36,7 @@ class StreamOptions(TypedDict, total=False):
         fps: frame rate of the camera; of what is taken where paced.
         max_objects: followed at the same time (16).
         masks: where visible masks come from: ``given`` with each frame, ``prompted``, ``motion``.
-        deadline_ms: after which a waiting frame is not worth starting; 0: none.
+        deadline_ms: after arrival, within which a frame's result is wanted; 0: none.
         delta: leave out on the wire what is as in the result before; results here are whole.
         remembered: also tell what earlier frames showed of hidden parts.
         max_message_bytes: of one message (4 MiB); costs the server memory.

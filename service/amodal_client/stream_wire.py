@@ -7,7 +7,7 @@
     4   meta     u32    bytes of the meta that follows
     8   seq      u64    number of the frame in its stream; rises, gaps are frames never sent
     16  capture  u64    when the frame was taken, ns of any steady clock; 0: not known
-    24  deadline u32    FRAME: ms after arrival from which it is not worth starting; 0: none
+    24  deadline u32    FRAME: ms after arrival within which its result is wanted; 0: none
     28  width    u16    of the frame, pixels
     30  height   u16
 

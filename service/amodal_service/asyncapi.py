@@ -31,7 +31,7 @@ HEADER_FIELDS: tuple[tuple[str, str, str], ...] = (
     ("meta_bytes", "u32", "bytes of meta (MessagePack) right after the header; may be 0"),
     ("seq", "u64", "number of the frame in its stream; rises strictly, at most 2**63 - 1"),
     ("capture_ns", "u64", "when the frame was taken, ns of any steady clock; 0: not known"),
-    ("deadline_ms", "u32", "FRAME: ms after arrival from which it is not worth starting; 0: none"),
+    ("deadline_ms", "u32", "FRAME: ms after arrival within which its result is wanted; 0: none"),
     ("width", "u16", "of the frame, pixels; with an image 0 means: as the image"),
     ("height", "u16", "of the frame, pixels; with an image 0 means: as the image"),
 )

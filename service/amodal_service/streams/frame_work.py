@@ -52,7 +52,7 @@ class Incoming:
         meta: its visible masks.
         payload: the coded image; empty for masks only.
         arrived_s: when it came, seconds of the monotonic clock.
-        due_s: when it is to be started at the latest.
+        due_s: when it is to be done at the latest.
     """
 
     header: Header

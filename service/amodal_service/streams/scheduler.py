@@ -26,11 +26,16 @@ class Waiting(Protocol):
     """A stream as the scheduler sees it; called from its threads."""
 
     def due_s(self) -> float:
-        """Return when the frame that waits must be started; infinity: none waits."""
+        """Return when the frame that waits should be done; infinity: none waits."""
         ...
 
-    def take(self, now_s: float) -> Task | None:
-        """Return the frame to work on now; until `give` the stream has no other."""
+    def take(self, now_s: float, step_s: float) -> Task | None:
+        """Return the frame to work on now; until `give` the stream has no other.
+
+        Args:
+            now_s: the monotonic clock.
+            step_s: how long the step with it is likely to take.
+        """
         ...
 
     def objects(self) -> int:
@@ -147,7 +152,7 @@ class Scheduler:
                 break
             del self._waiting[id(stream)]
             taken += 1
-            task = stream.take(now_s)
+            task = stream.take(now_s, (objects + stream.objects()) * self._object_s)
             if task is not None:
                 batch.append((stream, task))
                 objects += stream.objects()

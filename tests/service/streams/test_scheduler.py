@@ -35,7 +35,7 @@ class Stream:
     def objects(self) -> int:
         return self.count
 
-    def take(self, now_s: float) -> Task | None:
+    def take(self, now_s: float, step_s: float) -> Task | None:
         self.busy_twice |= self.is_busy
         if not self.due:
             return None

@@ -188,6 +188,32 @@ async def test_a_frame_that_is_too_late_is_dropped_before_its_step() -> None:
 
 
 @on_a_loop
+@pytest.mark.parametrize(
+    ("mode", "waited_s", "step_s", "is_taken"),
+    [
+        ("realtime", 0.07, 0.02, True),
+        ("realtime", 0.07, 0.04, False),
+        ("realtime", 0.04, 60.0, True),  # half of its time is a frame's whatever steps take
+        ("realtime", 0.06, 60.0, False),
+        ("lossless", 0.07, 60.0, True),
+    ],
+)
+async def test_a_frame_is_not_begun_that_would_end_too_late(
+    mode: str, waited_s: float, step_s: float, is_taken: bool
+) -> None:
+    bench = Bench(mode=mode, deadline_ms=100)
+    before_s = time.monotonic()
+    bench.send(0)
+    passed_s = time.monotonic() - before_s
+    assert passed_s < 0.005
+    begun = bench.begin(before_s + waited_s, step_s)
+    assert (begun is not None) == is_taken
+    await bench.lane.read()
+    assert bench.lane.drops() == ({} if is_taken else {0: "deadline"})
+    check_sums(bench)
+
+
+@on_a_loop
 async def test_without_a_deadline_old_frames_are_an_overload_but_never_in_lossless() -> None:
     late_s = time.monotonic() + 1000
     bench = Bench()
