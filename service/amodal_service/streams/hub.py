@@ -112,6 +112,7 @@ class StreamHub:
         self._reserved = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._left: list[Change] = []
         self._sources: dict[str, VisibleMaskSource[Any]] = {"given": GivenSource()}
         is_cpu = segmenter.engine.info.actual == CPU
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
@@ -174,6 +175,7 @@ class StreamHub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await run_sync(self.scheduler.stop)
+        await self._write_left()
         await self._try(store.forget_replica, self._database, self.replica_id)
 
     def check(self, options: StreamOptions) -> None:
@@ -386,7 +388,8 @@ class StreamHub:
     def _recall(
         self, row: StreamRow, options: StreamOptions
     ) -> tuple[StreamMemory, Leftovers, SessionKind]:
-        snapshot = store.load_snapshot(self._database, row.id)
+        has_snapshot = row.snapshot_seq is not None
+        snapshot = store.load_snapshot(self._database, row.id) if has_snapshot else None
         if snapshot is None:
             return StreamMemory(), Leftovers(), "new" if row.epoch <= 1 else "cold"
         source = self._source(options.masks)
@@ -431,8 +434,14 @@ class StreamHub:
         )
         if state != "hot":
             self._release(session)
-        change = Change(session.terms.stream_id, session.epoch, state)
-        await self._try(store.write_changes, self._database, [change])
+        self._left.append(Change(session.terms.stream_id, session.epoch, state))
+        if not session.is_blank:  # those that had no frame wait for each other, up to a tick
+            await self._write_left()
+
+    async def _write_left(self) -> None:
+        changes, self._left = self._left, []
+        if changes:
+            await self._try(store.write_changes, self._database, changes)
 
     def _release(self, session: Session) -> None:
         if self._sessions.get(session.terms.stream_id) is session:
@@ -469,6 +478,7 @@ class StreamHub:
 
     async def _tick(self) -> None:
         """Store what has changed, close what is idle, let go of what nobody came back to."""
+        await self._write_left()
         now_s = time.monotonic()
         settings, sessions = self.settings, list(self._sessions.values())
         gone = [

@@ -114,16 +114,17 @@ def _create(
         "id": stream_id,
         "owner": owner,
         "options": dict(options),
-        "token_sha256": digest(secret),
-        "last_result": -1,
+        "epoch": values["epoch"],
         "replica": replica,
+        "state": values["state"],
+        "last_result": -1,
         "created_s": now_s,
         "seen_s": now_s,
     }
     with database.write() as connection:
-        connection.execute(streams.insert().values(**known, **values))
-        row = find_stream(connection, stream_id)
-    return row, f"{stream_id}.{secret}"
+        written = {**known, **values, "token_sha256": digest(secret)}
+        connection.execute(streams.insert().values(**written))
+    return StreamRow(**known, snapshot_seq=None, snapshot_bytes=0), f"{stream_id}.{secret}"
 
 
 def find_stream(connection: Connection, stream_id: str) -> StreamRow:
