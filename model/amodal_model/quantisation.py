@@ -11,10 +11,11 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -24,9 +25,17 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from amodal_model.engine import INPUT_NAMES, Engine
+from amodal_model.cpu_graph import (
+    LEAST_CONTACT,
+    complete_what_can_be_hidden,
+    find_reasons,
+    move_what_moved,
+    with_reasons,
+)
+from amodal_model.engine import INPUT_NAMES, OUTPUT_NAMES, Engine
 from amodal_model.errors import ModelError
-from amodal_model.memory import MemoryState, StepInputs
+from amodal_model.memory import SCALAR_NAMES, MemoryState, StepInputs
+from amodal_model.onnx_session import CPU
 
 Step = tuple[StepInputs[np.ndarray], MemoryState[np.ndarray]]
 """Inputs of one step of the network."""
@@ -91,7 +100,28 @@ def quantise(source: Path, target: Path, steps: Sequence[Step]) -> None:
             )
         finally:
             logging.getLogger().disabled = before
-    onnx.save(move_what_moved(onnx.load(target)), target)
+    model = onnx.load(target)
+    open_confidence = mean_open_confidence(model, steps)
+    onnx.save(move_what_moved(complete_what_can_be_hidden(model, open_confidence)), target)
+
+
+def mean_open_confidence(model: onnx.ModelProto, steps: Sequence[Step]) -> np.ndarray:
+    """Return the mean confidence, (2,), of the objects of some steps that nothing can hide.
+
+    Where there are none, it is the mean over all objects.
+    """
+    content = with_reasons(model).SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=[CPU])
+    names = [OUTPUT_NAMES[1], OUTPUT_NAMES[4], *find_reasons(model)]
+    said, is_open = [], []
+    for inputs, memory in steps:
+        feeds = dict(zip(INPUT_NAMES, (*inputs, *memory), strict=True))
+        confidence, scalars, contact, evidence = session.run(names, feeds)
+        said.append(confidence)
+        is_met = (contact >= LEAST_CONTACT) | (evidence.max((1, 2)) > 0)
+        is_open.append(~is_met & (scalars[:, SCALAR_NAMES.index("frames_hidden")] <= 0))
+    every, chosen = np.concatenate(said), np.concatenate(is_open)
+    return np.asarray((every[chosen] if chosen.any() else every).mean(0), np.float32)
 
 
 QUANTISED = ("Conv",)
@@ -123,58 +153,3 @@ def check_hidden_iou(reference: Engine, engine: Engine, calibration: Calibration
             f"({single:.4f} to {eight:.4f}), limit {HIDDEN_IOU_LOSS:g}"
         )
     return loss
-
-
-def move_what_moved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with the memory resampled only of objects whose window changed.
-
-    Most windows stay (`tracks.follow`), and ONNX Runtime's GridSample on the CPU costs as much as
-    a sixth of the convolutions. Those rows are taken out, sampled and put back. For the CPU alone:
-    on a GPU the number of rows would have to be waited for.
-
-    Raises:
-        ModelError: the graph does not resample the memory.
-    """
-    graph = model.graph
-    places = [
-        place
-        for place, node in enumerate(graph.node)
-        if node.op_type == "GridSample" and node.input[0] == _MAPS
-    ]
-    if not places:
-        raise ModelError(f"the graph has no GridSample of {_MAPS!r}")
-    nodes = list(graph.node)
-    sample = nodes[places[0]]
-    grid, moved = sample.input[1], sample.output[0]
-    graph.initializer.extend(
-        onnx.numpy_helper.from_array(value, f"still_{name}") for name, value in _STILL.items()
-    )
-    steps: list[tuple[str, list[str], str, dict[str, Any]]] = [
-        ("Sub", [_THETA, "still_theta"], "still_change", {}),
-        ("Abs", ["still_change"], "still_size", {}),
-        ("ReduceMax", ["still_size", "still_axes"], "still_largest", {"keepdims": 0}),
-        ("Greater", ["still_largest", "still_zero"], "still_is_moved", {}),
-        ("NonZero", ["still_is_moved"], "still_found", {}),
-        ("Squeeze", ["still_found", "still_first"], "still_rows", {}),
-        ("Gather", [_MAPS, "still_rows"], "still_maps", {"axis": 0}),
-        ("Gather", [grid, "still_rows"], "still_grid", {"axis": 0}),
-        ("GridSample", ["still_maps", "still_grid"], "still_sampled", {}),
-        ("Unsqueeze", ["still_rows", "still_last"], "still_index", {}),
-        ("ScatterND", [_MAPS, "still_index", "still_sampled"], moved, {}),
-    ]
-    made = [onnx.helper.make_node(op, given, [out], out, **how) for op, given, out, how in steps]
-    next(node for node in made if node.op_type == "GridSample").attribute.extend(sample.attribute)
-    del graph.node[:]
-    graph.node.extend([*nodes[: places[0]], *made, *nodes[places[0] + 1 :]])
-    onnx.checker.check_model(model)
-    return model
-
-
-_THETA, _MAPS = INPUT_NAMES[1], INPUT_NAMES[3]
-_STILL = {
-    "theta": np.eye(2, 3, dtype=np.float32)[None],
-    "zero": np.zeros((), np.float32),
-    "axes": np.array([1, 2]),
-    "first": np.array([0]),
-    "last": np.array([1]),
-}

@@ -20,19 +20,16 @@ from amodal_model.engine_torch import TorchEngine
 from amodal_model.errors import ModelError
 from amodal_model.export import (
     blank_memory,
-    check_parity,
     describe_int8,
     export_model,
     random_step,
 )
-from amodal_model.memory import MemoryState
 from amodal_model.model_files import ModelFolder, find_model
 from amodal_model.network import AmodalNetwork
 from amodal_model.quantisation import (
     Calibration,
     Step,
     check_hidden_iou,
-    move_what_moved,
     quantise,
 )
 
@@ -78,9 +75,24 @@ def int8_folder(
 def test_calibrated_graph_stays_near_the_network(
     int8_folder: ModelFolder, tiny_network: AmodalNetwork
 ) -> None:
-    engine = OnnxEngine(int8_folder, "cpu", precision="int8")
-    largest = check_parity(TorchEngine(tiny_network), engine, TOLERANCE)
-    assert largest > 1e-4, "a graph in 8 bit cannot equal the network"
+    """Of objects that are completed; of the others the network is not asked."""
+    engine, reference = OnnxEngine(int8_folder, "cpu", precision="int8"), TorchEngine(tiny_network)
+    graph = onnx.load(int8_folder.graph("int8"))
+    (constant,) = (entry for entry in graph.graph.initializer if entry.name == "open_confidence")
+    rng, memory = np.random.default_rng(5), blank_memory(5)
+    largest, completed = [], 0
+    for _ in range(50):
+        inputs = random_step(rng, 5)
+        first = reference.step(inputs, memory)[0]
+        second, following = engine.step(inputs, memory)
+        memory = engine.to_host(following)
+        is_completed = (second.confidence != onnx.numpy_helper.to_array(constant)).any(1)
+        completed += int(is_completed.sum())
+        for said, expected in zip(second[:2], first[:2], strict=True):
+            both = [1 / (1 + np.exp(-each[is_completed])) for each in (said, expected)]
+            largest.append(np.abs(both[0] - both[1]).max(initial=0.0))
+    assert 1e-4 < max(largest) < TOLERANCE, "a graph in 8 bit is near the network, not equal to it"
+    assert completed > 100
 
 
 def test_memory_is_that_of_single_precision(int8_folder: ModelFolder) -> None:
@@ -89,28 +101,6 @@ def test_memory_is_that_of_single_precision(int8_folder: ModelFolder) -> None:
     memories = [engine.to_host(engine.step(inputs, blank_memory(3))[1]) for engine in engines]
     assert np.array_equal(memories[0].maps, memories[1].maps)
     assert np.array_equal(memories[0].scalars, memories[1].scalars)
-
-
-@pytest.mark.parametrize("moved", [[], [1], [0, 2], [0, 1, 2]])
-def test_memory_of_windows_that_stay_is_left_as_it_is(
-    int8_folder: ModelFolder, moved: list[int]
-) -> None:
-    """Only rows whose window changed are resampled; single precision resamples all of them."""
-    engines = [OnnxEngine(int8_folder, "cpu", precision=name) for name in ("fp32", "int8")]
-    inputs = random_step(np.random.default_rng(2), 3)
-    theta = np.tile(np.eye(2, 3, dtype=np.float32), (3, 1, 1))
-    theta[moved, 0, 2] = 0.07
-    maps = np.random.default_rng(3).random((3, 4, 96, 96)).astype(np.float32)
-    memory = MemoryState(maps, np.full((3, 2), 0.5, np.float32))
-    inputs = inputs._replace(theta=theta)
-    first, second = (engine.to_host(engine.step(inputs, memory)[1]) for engine in engines)
-    np.testing.assert_allclose(first.maps, second.maps, atol=1e-4)
-
-
-def test_graph_that_resamples_nothing_is_refused() -> None:
-    graph = onnx.helper.make_graph([], "empty", [], [])
-    with pytest.raises(ModelError, match="no GridSample of 'maps'"):
-        move_what_moved(onnx.helper.make_model(graph))
 
 
 def test_cpu_runs_8_bit_where_the_model_has_it(
