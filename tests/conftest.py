@@ -68,7 +68,7 @@ def tiny_network() -> AmodalNetwork:
     from amodal_model.network import AmodalNetwork, NetworkConfig  # noqa: PLC0415
 
     torch.manual_seed(0)
-    network = AmodalNetwork(NetworkConfig((16, 16, 16), (1, 1, 1), (16, 16, 16)))
+    network = AmodalNetwork(NetworkConfig((16, 16, 16), (1, 1, 1)))
     torch.nn.init.normal_(network.residual.weight, std=0.05)
     return network.eval()
 

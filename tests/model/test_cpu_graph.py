@@ -77,7 +77,8 @@ def test_only_what_can_be_hidden_is_completed(model: onnx.ModelProto) -> None:
 
 def test_where_nothing_can_be_hidden_one_object_is_completed(model: onnx.ModelProto) -> None:
     inputs, memory, _ = scene()
-    inputs, memory = (type(each)(*(field[:1] for field in each)) for each in (inputs, memory))
+    inputs = StepInputs(*(field[:1] for field in inputs))
+    memory = MemoryState(*(field[:1] for field in memory))
     every = run(model, inputs, memory)
     alone = run(complete_what_can_be_hidden(model, OPEN_CONFIDENCE), inputs, memory)
     for name in OUTPUT_NAMES:

@@ -118,7 +118,7 @@ def test_graph_that_does_not_hold_is_not_written(
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    save_weights(AmodalNetwork(NetworkConfig((8, 8, 8), (1, 1, 1), (8, 8, 8))), tmp_path)
+    save_weights(AmodalNetwork(NetworkConfig((8, 8, 8), (1, 1, 1))), tmp_path)
     size = {"channels": [16, 16, 16], "blocks": [1, 1, 1], "uses_memory": True}
     folder = ModelFolder(tmp_path, {"name": "x", "version": "1", "network": size})
     with pytest.raises(ModelError, match="not the weights of the described network"):

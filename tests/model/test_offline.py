@@ -49,7 +49,7 @@ def evidence_segmenter() -> AmodalSegmenter:
 
     torch.manual_seed(0)
     return AmodalSegmenter(
-        TorchEngine(AmodalNetwork(NetworkConfig((8, 8, 8), (1, 1, 1), (8, 8, 8))))
+        TorchEngine(AmodalNetwork(NetworkConfig((8, 8, 8), (1, 1, 1))))
     )
 
 

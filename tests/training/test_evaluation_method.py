@@ -23,7 +23,7 @@ def segmenter() -> Iterator[AmodalSegmenter]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     yield AmodalSegmenter(
-        TorchEngine(AmodalNetwork(NetworkConfig((8, 8, 8), (1, 1, 1), (8, 8, 8))))
+        TorchEngine(AmodalNetwork(NetworkConfig((8, 8, 8), (1, 1, 1))))
     )
     torch.set_num_threads(threads)
 
