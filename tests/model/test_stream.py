@@ -61,9 +61,7 @@ def evidence_segmenter() -> AmodalSegmenter:
     from amodal_model.network import AmodalNetwork, NetworkConfig  # noqa: PLC0415
 
     torch.manual_seed(0)
-    return AmodalSegmenter(
-        TorchEngine(AmodalNetwork(NetworkConfig((8, 8, 8), (1, 1, 1))))
-    )
+    return AmodalSegmenter(TorchEngine(AmodalNetwork(NetworkConfig((8, 8, 8), (1, 1, 1)))))
 
 
 def with_limits(segmenter: AmodalSegmenter, **limits: Any) -> AmodalSegmenter:

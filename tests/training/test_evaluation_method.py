@@ -22,9 +22,7 @@ def segmenter() -> Iterator[AmodalSegmenter]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    yield AmodalSegmenter(
-        TorchEngine(AmodalNetwork(NetworkConfig((8, 8, 8), (1, 1, 1))))
-    )
+    yield AmodalSegmenter(TorchEngine(AmodalNetwork(NetworkConfig((8, 8, 8), (1, 1, 1)))))
     torch.set_num_threads(threads)
 
 

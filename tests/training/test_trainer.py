@@ -11,14 +11,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning_fabric")
 
+from moving_ellipses import Ellipses  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from amodal_model.errors import InputError  # noqa: E402
-from amodal_model.masks import BoxedMask, box_mask  # noqa: E402
 from amodal_model.network import AmodalNetwork, NetworkConfig  # noqa: E402
 from amodal_training.batches import StepBatches, draw_batch, thin_out  # noqa: E402
 from amodal_training.occluders import PasteConfig  # noqa: E402
-from amodal_training.sequences import MaskSequence  # noqa: E402
 from amodal_training.trainer import (  # noqa: E402
     Progress,
     TrainConfig,
@@ -31,7 +30,6 @@ from amodal_training.trainer import (  # noqa: E402
     train_network,
 )
 
-SIZE = (64, 96)
 TINY = NetworkConfig((8, 8, 8), (1, 1, 1))
 PASTE = PasteConfig(none_share=0, behind_share=0.1, unseen_share=0, full_share=0.3)
 CONFIG = TrainConfig(
@@ -43,21 +41,6 @@ CONFIG = TrainConfig(
     workers=0,
     paste=PASTE,
 )
-
-
-class Ellipses:
-    """A source of ellipses that move, one a sequence."""
-
-    def sample(self, rng: np.random.Generator, frames: int) -> MaskSequence:
-        rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
-        x, y = rng.uniform(30, 66), rng.uniform(24, 40)
-        speed, radii = rng.uniform(-1.5, 1.5, 2), rng.uniform(9, 18, 2)
-        target: list[BoxedMask | None] = []
-        for index in range(frames):
-            across = (columns - x - speed[0] * index) / radii[0]
-            down = (rows - y - speed[1] * index) / radii[1]
-            target.append(box_mask(across**2 + down**2 < 1))
-        return MaskSequence(SIZE, target, [np.zeros(SIZE, np.uint8)] * frames)
 
 
 def new_network() -> AmodalNetwork:

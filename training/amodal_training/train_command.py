@@ -26,6 +26,7 @@ from amodal_training.mined_masks import given_masks, has_masks, mined_masks
 from amodal_training.quantisation_data import draw_calibration
 from amodal_training.sequences import DatasetSource, SequenceSource
 from amodal_training.silhouette_shapes import read_library
+from amodal_training.teaching import begin_from
 from amodal_training.trainer import Selection, TrainConfig, train_network
 
 SIZES = {
@@ -60,6 +61,9 @@ def train(  # noqa: PLR0913  (every option is an argument)
         Path | None, typer.Option(help="Shape library: moving silhouettes to train on as well.")
     ] = None,
     size: Annotated[str, typer.Option(help="small or base; --init brings its own.")] = "base",
+    teacher: Annotated[
+        str | None, typer.Option(help="Model whose say is learned as well, and begun from.")
+    ] = None,
     memory: Annotated[
         bool, typer.Option(help="--no-memory: the measuring stick that sees one frame.")
     ] = True,
@@ -69,7 +73,10 @@ def train(  # noqa: PLR0913  (every option is an argument)
 ) -> None:
     """Train on visible masks, self-supervised; run again to go on from the last checkpoint."""
     began = time.monotonic()
+    taught_by = load_network(find_model(teacher)) if teacher else None
     start = _start(init, size, uses_memory=memory)
+    if taught_by is not None and not init:
+        begin_from(start, taught_by)
     mine_until_s = math.inf if minutes is None else began + MINE_SHARE * minutes * 60
     masks = _visible_masks(datasets, output, mine_until_s)
     source = find_source(masks, shapes, is_selection=False)
@@ -83,9 +90,9 @@ def train(  # noqa: PLR0913  (every option is an argument)
     else:
         batches = trainer.selection_batches(held_out)
     before = trainer.measure_selection(start, batches) if init else None
-    network = _train_with_progress(output, source, start, config)
+    network = _train_with_progress(output, source, (start, taught_by), config)
     after = trainer.measure_selection(network, batches)
-    training = _training(datasets, shapes, config)
+    training = _training(datasets, shapes, config) | {"teacher": _name_of(teacher)}
     has_time = minutes is None or minutes * 60 - (time.monotonic() - began) >= INT8_S
 
     def draw() -> Calibration | None:
@@ -138,9 +145,21 @@ def find_source(
     return MixedSource([*sources, silhouettes], [1.0] * len(sources) + [float(len(sources))])
 
 
+def _name_of(model: str | None) -> str | None:
+    """Return name and version of a model; the folder it lies in is nobody's business."""
+    if model is None:
+        return None
+    folder = find_model(model)
+    return f"{folder.name} {folder.version}"
+
+
 def _train_with_progress(
-    output: Path, source: SequenceSource, start: AmodalNetwork, config: TrainConfig
+    output: Path,
+    source: SequenceSource,
+    networks: tuple[AmodalNetwork, AmodalNetwork | None],
+    config: TrainConfig,
 ) -> AmodalNetwork:
+    start, teacher = networks
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -154,7 +173,7 @@ def _train_with_progress(
         def watch(progress: trainer.Progress) -> None:
             bar.update(task, completed=progress.share, step=progress.step, loss=progress.loss)
 
-        return train_network(output, source, start, config, watch=watch)
+        return train_network(output, source, start, config, teacher=teacher, watch=watch)
 
 
 def _training(datasets: Sequence[Path], shapes: Path | None, config: TrainConfig) -> dict[str, Any]:

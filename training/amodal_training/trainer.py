@@ -37,6 +37,7 @@ from amodal_training.losses import (
 from amodal_training.occluders import PasteConfig
 from amodal_training.rollout import Batch, Following
 from amodal_training.sequences import SequenceSource
+from amodal_training.teaching import taught_loss
 
 
 class TrainConfig(NamedTuple):
@@ -78,7 +79,7 @@ class Progress(NamedTuple):
     loss: float
 
 
-LOSS_TERMS = ("silhouette", "hidden_iou", "whole_iou", "confidence")
+LOSS_TERMS = ("silhouette", "hidden_iou", "whole_iou", "confidence", "taught")
 MICRO_BATCH = 128
 """Crops that go through the network at once; more only costs memory."""
 WARM_UP_STEPS = 60
@@ -92,6 +93,7 @@ def train_network(
     network: AmodalNetwork,
     config: TrainConfig,
     *,
+    teacher: AmodalNetwork | None = None,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> AmodalNetwork:
     """Train in folder ``run``, going on from its checkpoint where there is one.
@@ -101,6 +103,7 @@ def train_network(
         source: targets and occluders.
         network: weights to begin with; changed in place.
         config: the run's settings; a checkpoint of other settings is refused.
+        teacher: whose say is learned as well.
         watch: called after every step.
 
     Returns:
@@ -124,6 +127,8 @@ def train_network(
     model, fabric_optimizer = fabric.setup(network, optimizer)
     model.mark_forward_method("complete")
     average.to(fabric.device)
+    if teacher is not None:
+        teacher.to(fabric.device).eval()
     model.train()
     log = SummaryWriter(run / "logs")
     began = saved = time.monotonic()
@@ -133,7 +138,7 @@ def train_network(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * rate_share(step, share)
         fabric_optimizer.zero_grad()
-        terms = _backward(fabric, model, batch)
+        terms = _backward(fabric, model, batch, teacher)
         fabric.clip_gradients(model, fabric_optimizer, max_norm=1.0)
         fabric_optimizer.step()
         follow_average(average, network, step)
@@ -171,12 +176,14 @@ def _load_batches(source: SequenceSource, config: TrainConfig, first: int) -> It
     )
 
 
-def _backward(fabric: Fabric, model: Any, batch: Batch) -> dict[str, float]:
+def _backward(
+    fabric: Fabric, model: Any, batch: Batch, teacher: AmodalNetwork | None
+) -> dict[str, float]:
     """Add a batch's gradients, part by part, and return its loss terms."""
     terms = dict.fromkeys(LOSS_TERMS, 0.0)
     for part in split(batch):
         share = len(part.crop) / len(batch.crop)
-        part_terms = batch_losses(model, part, fabric.device)
+        part_terms = batch_losses(model, part, fabric.device, teacher)
         fabric.backward(torch.stack(list(part_terms.values())).sum() * share)
         for name, term in part_terms.items():
             terms[name] += share * float(term.detach())
@@ -200,18 +207,25 @@ def split(batch: Batch) -> list[Batch]:
     return [Batch(*(field[start : start + MICRO_BATCH] for field in batch)) for start in starts]
 
 
-def batch_losses(model: Any, batch: Batch, device: torch.device) -> dict[str, Tensor]:
+def batch_losses(
+    model: Any, batch: Batch, device: torch.device, teacher: AmodalNetwork | None = None
+) -> dict[str, Tensor]:
     """Return the loss terms of a batch."""
     crop, context, memory, answer, unknown = to_tensors(batch, device)
     target = make_target(crop, answer, unknown)
     made = model.complete(crop, context, memory)
     logits, confidence = (field.float() for field in made)
-    return {
+    terms = {
         "silhouette": silhouette_loss(logits, target),
         "hidden_iou": hidden_iou_loss(logits, target),
         "whole_iou": 2 * whole_iou_loss(logits, target),
         "confidence": 0.1 * confidence_loss(confidence, logits, target),
     }
+    if teacher is not None:
+        with torch.no_grad():
+            said = teacher.complete(crop, context, memory)
+        terms["taught"] = taught_loss(made, said, crop[:, 1] + crop[:, 2], target)
+    return terms
 
 
 def to_tensors(
