@@ -51,6 +51,10 @@ _log = structlog.get_logger()
 
 TICK_S = 0.25
 SWEEP_S = 30.0
+SNAPSHOT_SHARE = 0.1
+"""Share of the time that snapshots may take before they are made less often."""
+MAX_SNAPSHOT_S = 10.0
+"""Seconds between snapshots of a stream, however many streams there are."""
 _MAX_CPU_THREADS = 4
 _CPU_BATCH = 16
 _GPU_BATCH = 256
@@ -113,6 +117,7 @@ class StreamHub:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._left: list[Change] = []
+        self._store_s = 0.0
         self._sources: dict[str, VisibleMaskSource[Any]] = {"given": GivenSource()}
         is_cpu = segmenter.engine.info.actual == CPU
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
@@ -481,6 +486,7 @@ class StreamHub:
         await self._write_left()
         now_s = time.monotonic()
         settings, sessions = self.settings, list(self._sessions.values())
+        pause_s = snapshot_pause_s(settings.snapshot_s, self._store_s * len(sessions))
         gone = [
             each
             for each in sessions
@@ -498,7 +504,7 @@ class StreamHub:
             each
             for each in sessions
             if each.memory.clock.seq > each.stored_seq
-            and now_s - each.stored_s > settings.snapshot_s
+            and now_s - each.stored_s > pause_s
             and each not in gone
             and each not in idle
         ]
@@ -525,11 +531,13 @@ class StreamHub:
         if not sessions:
             return
         found = [(each, each.memory, each.leftovers()) for each in sessions]  # of one moment
+        began_s = time.monotonic()
         changes = await run_sync(self._changes, found, state)
         lost = await self._try(store.write_changes, self._database, changes)
         if lost is None:
             return
         now_s = time.monotonic()
+        self._store_s += 0.2 * ((now_s - began_s) / len(changes) - self._store_s)
         for session, change in zip(sessions, changes, strict=True):
             if change.stream_id in lost:
                 if session.epoch == change.epoch:  # else it was connected to meanwhile
@@ -617,3 +625,13 @@ class StreamHub:
             session.part("killed", CloseCode.UNKNOWN_STREAM, "ended")
             if session.detached_s is not None:
                 self._release(session)
+
+
+def snapshot_pause_s(wanted_s: float, all_s: float) -> float:
+    """Return how long a stream waits for its next snapshot.
+
+    Args:
+        wanted_s: as it is set.
+        all_s: what one snapshot of every stream takes, seconds.
+    """
+    return max(wanted_s, min(all_s / SNAPSHOT_SHARE, MAX_SNAPSHOT_S))

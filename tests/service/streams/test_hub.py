@@ -26,6 +26,7 @@ from amodal_service.database import Database, open_database
 from amodal_service.stream_settings import StreamSettings
 from amodal_service.streams import store
 from amodal_service.streams.admission import stream_bytes
+from amodal_service.streams.hub import snapshot_pause_s
 from amodal_service.streams.options import StreamOptions
 from amodal_service.streams.outbox import CloseStream
 
@@ -547,3 +548,12 @@ async def test_a_connection_made_while_a_snapshot_is_written_is_not_taken_for_lo
     lane = Client(hub, again).lane
     await lane.read()
     assert lane.closed is None
+
+
+@pytest.mark.parametrize(
+    ("streams", "expected_s"),
+    [(1, 2.0), (20, 2.0), (100, 3.0), (300, 9.0), (5000, 10.0)],
+)
+def test_many_streams_are_stored_less_often(streams: int, expected_s: float) -> None:
+    assert snapshot_pause_s(2.0, 0.003 * streams) == pytest.approx(expected_s)
+    assert snapshot_pause_s(30.0, 0.003 * streams) == 30.0
