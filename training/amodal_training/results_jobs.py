@@ -105,7 +105,8 @@ def _as_json(settings: Mapping[str, Any]) -> Any:
 def record_shipped(places: Places, say: Say, model: str = SHIPPED) -> bool:
     """Evaluate the shipped model where a record of it is missing.
 
-    Causal, offline, with disturbed masks, and with masks followed from prompts.
+    Causal, offline, with disturbed masks, and with masks followed from prompts; each is written
+    when it is done.
 
     A record of another model than the one that is shipped now, or of other datasets, counts as
     missing.
@@ -122,14 +123,19 @@ def record_shipped(places: Places, say: Say, model: str = SHIPPED) -> bool:
     missing = [v for v in VARIANTS if not _is_recorded(places, v, settings)]
     if not missing:
         return False
-    found: dict[str, dict[str, DatasetRecord]] = {}
+
+    def write(variant: str, datasets: Mapping[str, DatasetRecord]) -> None:
+        if variant in missing:
+            written = write_record(places.records, Record(SHIPPED, variant, settings, datasets))
+            say(f"shipped: wrote {written}")
+
     if {"causal", "offline"} & set(missing):
         say("shipped: evaluating causal and offline, with the baselines")
         both = [_shipped(segmenter, "causal"), _shipped(segmenter, "offline")]
         options = EvaluationOptions(limit_clips=places.limit_clips)
-        for name, records in _measure(both, places, options).items():
-            for method, record in records.items():
-                found.setdefault(method, {})[name] = record
+        measured = _measure(both, places, options)
+        for mode in ("causal", "offline"):
+            write(mode, {name: methods[mode] for name, methods in measured.items()})
     others = EvaluationOptions(flow=False, limit_clips=places.limit_clips)
     other_masks: dict[str, EvaluationOptions] = {"noise": others._replace(noise=True)}
     for first in FOLLOWED:
@@ -137,10 +143,7 @@ def record_shipped(places: Places, say: Say, model: str = SHIPPED) -> bool:
     for variant in (v for v in missing if v in other_masks):
         say(f"shipped: evaluating with other masks, {variant}")
         measured = _measure([_shipped(segmenter, "causal")], places, other_masks[variant])
-        found[variant] = {name: records["causal"] for name, records in measured.items()}
-    for variant in missing:
-        written = write_record(places.records, Record(SHIPPED, variant, settings, found[variant]))
-        say(f"shipped: wrote {written}")
+        write(variant, {name: methods["causal"] for name, methods in measured.items()})
     return True
 
 
