@@ -82,8 +82,9 @@ def complete_what_can_be_hidden(
 ) -> ModelProto:
     """Return the graph with convolutions only for objects of which a part can be hidden.
 
-    Of the others the logits are what the memory says, and the confidence is a constant. One
-    object, the one that touches most, is always completed: convolutions of no rows are not safe.
+    Of the others the logits are what the memory says, and the confidence is a constant, whatever
+    else is in the batch. Where there are only others, the first is worked on and its outcome left
+    out: convolutions of no rows are not safe.
 
     Args:
         model: a graph in which nothing is left out yet.
@@ -114,27 +115,46 @@ def complete_what_can_be_hidden(
             "open_objects": np.array([0]),
             "open_zero": np.zeros((), np.float32),
             "open_hidden": np.array(_FRAMES_HIDDEN),
+            "open_mark": np.array(1, np.int32),
+            "open_first": np.array(0),
+            "open_step": np.array(1),
             **_ROW_AXES,
         },
     )
     steps: Steps = [
         ("ReduceMax", [evidence, "open_pixels"], "open_best", {"keepdims": 0}),
         ("Greater", ["open_best", "open_zero"], "open_reaches", {}),
-        ("ReduceMax", [contact, "open_objects"], "open_most", {"keepdims": 0}),
-        ("Min", ["open_most", "open_limit"], "open_least", {}),
-        ("GreaterOrEqual", [contact, "open_least"], "open_touches", {}),
+        ("GreaterOrEqual", [contact, "open_limit"], "open_touches", {}),
         ("Gather", [_NEXT_SCALARS, "open_hidden"], "open_frames_hidden", {"axis": 1}),
         ("Greater", ["open_frames_hidden", "open_zero"], "open_is_out_of_sight", {}),
         ("Or", ["open_reaches", "open_touches"], "open_is_met", {}),
         ("Or", ["open_is_met", "open_is_out_of_sight"], "open_is_not", {}),
-        *_find_rows("open_is_not", "hidden"),
+        ("Shape", [_CROP], "open_count", {"start": 0, "end": 1}),
+        ("Squeeze", ["open_count", "rows_first"], "open_number", {}),
+        ("Range", ["open_first", "open_number", "open_step"], "open_places", {}),
+        ("Equal", ["open_places", "open_first"], "open_is_first", {}),
+        ("Cast", ["open_is_not"], "open_marks", {"to": onnx.TensorProto.INT32}),
+        ("ReduceMax", ["open_marks", "open_objects"], "open_any", {"keepdims": 0}),
+        ("Less", ["open_any", "open_mark"], "open_is_all", {}),
+        ("And", ["open_is_first", "open_is_all"], "open_stands_in", {}),
+        ("Or", ["open_is_not", "open_stands_in"], "open_is_worked_on", {}),
+        *_find_rows("open_is_worked_on", "hidden"),
+        ("Gather", ["open_is_not", "hidden_rows"], "hidden_counts", {"axis": 0}),
+        ("Unsqueeze", ["hidden_counts", "rows_last"], "hidden_counts_2", {}),
+        ("Unsqueeze", ["hidden_counts", "open_pixels"], "hidden_counts_3", {}),
         ("Gather", [_CROP, "hidden_rows"], "hidden_crop", {"axis": 0}),
         ("Gather", [_NEXT_MAPS, "hidden_rows"], "hidden_maps", {"axis": 0}),
         ("Gather", [conditions, "hidden_rows"], "hidden_conditions", {"axis": 0}),
         ("Gather", [evidence, "hidden_rows"], "hidden_evidence", {"axis": 0}),
-        ("Add", [residual, "hidden_evidence"], "hidden_logits", {}),
+        ("Add", [residual, "hidden_evidence"], "hidden_sum", {}),
+        ("Where", ["hidden_counts_3", "hidden_sum", "hidden_evidence"], "hidden_logits", {}),
         ("ScatterND", [evidence, "hidden_index", "hidden_logits"], _LOGITS, {}),
-        ("Shape", [_CROP], "open_count", {"start": 0, "end": 1}),
+        (
+            "Where",
+            ["hidden_counts_2", "hidden_said", "open_confidence"],
+            "hidden_confidence",
+            {},
+        ),
         ("Concat", ["open_count", "hidden_last"], "open_shape", {"axis": 0}),
         ("Expand", ["open_confidence", "open_shape"], "open_confidences", {}),
         ("ScatterND", ["open_confidences", "hidden_index", "hidden_confidence"], _CONFIDENCE, {}),
@@ -144,7 +164,7 @@ def complete_what_can_be_hidden(
     for node in nodes:
         if node.op_type == "Gemm":
             _rename_input(node, {conditions: "hidden_conditions"})
-    confidence.output[0] = "hidden_confidence"
+    confidence.output[0] = "hidden_said"
     return _rebuilt(model, [*nodes, *_make(steps)])
 
 
