@@ -15,6 +15,7 @@ from amodal_model.geometry import Window, paste_logits, paste_positive, paste_va
 from amodal_model.masks import (
     Box,
     BoxedMask,
+    add_mask,
     empty_mask,
     enclose_boxes,
     overlap_area,
@@ -50,6 +51,7 @@ class Estimate(NamedTuple):
         confidence: expected IoU of the silhouette and of its hidden part.
         frames_hidden: frames since it was visible.
         evidence: what is remembered of it.
+        stand_in: where it is taken to be, if its mask alone is missing.
     """
 
     track_id: int
@@ -59,6 +61,7 @@ class Estimate(NamedTuple):
     confidence: tuple[float, float]
     frames_hidden: float
     evidence: Evidence
+    stand_in: BoxedMask | None = None
 
 
 class Silhouette(NamedTuple):
@@ -71,6 +74,7 @@ class Silhouette(NamedTuple):
         logits: (h, w) over that box; elsewhere the object is not.
         confidence: expected IoU of the silhouette and of its hidden part.
         evidence: what each direction of time remembers of it.
+        stand_in: where it is taken to be, if its mask alone is missing.
     """
 
     track_id: int
@@ -79,24 +83,37 @@ class Silhouette(NamedTuple):
     logits: Float32[np.ndarray, "h w"]
     confidence: tuple[float, float]
     evidence: tuple[Evidence, ...]
+    stand_in: BoxedMask | None = None
+
+    @property
+    def front(self) -> BoxedMask:
+        """The pixels where it can hide others."""
+        return self.visible if self.stand_in is None else self.stand_in
 
 
 def cover(masks: Iterable[BoxedMask], frame_size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:
     """Return how many masks hold each pixel, at most 255."""
     coverage = np.zeros(frame_size, np.uint8)
     for mask in masks:
-        x0, y0, x1, y1 = mask.bbox_xyxy
-        part = coverage[y0:y1, x0:x1]
-        part += mask.pixels & (part < 255)
+        add_mask(coverage, mask)
     return coverage
 
 
 def paste(estimate: Estimate, frame_size: tuple[int, int]) -> Silhouette:
     """Return an estimate in frame coordinates, over its whole window."""
     box, logits = paste_values(estimate.logits, estimate.window, frame_size, outside=-10.0)
-    evidence = (estimate.evidence,)
+    return _silhouette(estimate, box, logits)
+
+
+def _silhouette(estimate: Estimate, box: Box, logits: Float32[np.ndarray, "h w"]) -> Silhouette:
     return Silhouette(
-        estimate.track_id, estimate.visible, box, logits, estimate.confidence, evidence
+        estimate.track_id,
+        estimate.visible,
+        box,
+        logits,
+        estimate.confidence,
+        (estimate.evidence,),
+        estimate.stand_in,
     )
 
 
@@ -111,9 +128,7 @@ def complete(
     for each in estimates:
         # one direction is not weighed against another: where it is below even odds is enough
         box, logits = paste_positive(each.logits, each.window, frame_size, outside=-10.0)
-        silhouettes.append(
-            Silhouette(each.track_id, each.visible, box, logits, each.confidence, (each.evidence,))
-        )
+        silhouettes.append(_silhouette(each, box, logits))
     return compose(silhouettes, lost_ids, frame_size, least_overlap)
 
 
@@ -131,8 +146,8 @@ def compose(
         frame_size: ``(height, width)``, pixels.
         least_overlap: pixels from which a mask over the hidden part counts as its occluder.
     """
-    shown = [entry for entry in silhouettes if entry.visible.area]
-    coverage = cover((entry.visible for entry in shown), frame_size)
+    shown = [entry for entry in silhouettes if entry.front.area]
+    coverage = cover((entry.front for entry in shown), frame_size)
     whole = {entry.track_id: _amodal_mask(entry, coverage) for entry in silhouettes}
     hidden = {
         entry.track_id: subtract(whole[entry.track_id], entry.visible) for entry in silhouettes
@@ -196,7 +211,7 @@ def _overlaps(
     for back, inferred in hidden.items():
         for front in shown:
             if front.track_id != back:
-                area = overlap_area(inferred, front.visible)
+                area = overlap_area(inferred, front.front)
                 if area >= least_overlap:
                     found[front.track_id, back] = area
     return found

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 import cv2
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 
 from amodal_model.errors import InputError
 from amodal_model.frame_size import MAX_SIDE
@@ -105,6 +105,13 @@ def tighten(mask: BoxedMask) -> BoxedMask:
 def empty_mask(frame_size: tuple[int, int]) -> BoxedMask:
     """Return the mask without any pixel."""
     return BoxedMask((0, 0, 0, 0), np.zeros((0, 0), bool), frame_size)
+
+
+def add_mask(counts: UInt8[np.ndarray, "H W"], mask: BoxedMask) -> None:
+    """Add 1, in place, where the mask lies; counts stay at most 255."""
+    x0, y0, x1, y1 = mask.bbox_xyxy
+    part = counts[y0:y1, x0:x1]
+    part += mask.pixels & (part < 255)
 
 
 def shift_mask(mask: BoxedMask, x: int, y: int) -> BoxedMask:

@@ -95,6 +95,7 @@ def _fuse(forward: Estimate, backward: Estimate | None, frame_size: tuple[int, i
         logits.astype(np.float32),
         (confidence[0], confidence[1]),
         first.evidence + second.evidence,
+        first.stand_in or second.stand_in,
     )
 
 

@@ -23,7 +23,7 @@ from amodal_model.errors import InputError, LimitError
 from amodal_model.frame_size import check_frame_size, check_image
 from amodal_model.geometry import Coverage, Window, paste_logits
 from amodal_model.masks import BoxedMask, empty_mask
-from amodal_model.memory import MemoryState, StepInputs, StepOutputs
+from amodal_model.memory import MemoryState, StepOutputs
 from amodal_model.placement import TEMPLATE_SIDE, PlacementConfig
 from amodal_model.results import FrameResult
 from amodal_model.stream_state import (
@@ -34,7 +34,7 @@ from amodal_model.stream_state import (
     state_from_arrays,
     take,
 )
-from amodal_model.tracks import MotionConfig, Tracks, View, follow, predict
+from amodal_model.tracks import MotionConfig, Placed, View, follow, predict
 from amodal_model.visible_source import Expectation
 
 MAX_OBJECTS = 1024
@@ -188,15 +188,15 @@ class AmodalSegmenter:
         busy = [index for index, step in enumerate(steps) if step.own]
         followed = [self._follow(steps[index]) for index in busy]
         parts = [
-            (inputs, steps[index].state.memory)
-            for index, (inputs, _) in zip(busy, followed, strict=True)
+            (placed.inputs, steps[index].state.memory)
+            for index, placed in zip(busy, followed, strict=True)
         ]
         stepped = step_together(self.engine, parts)
-        for index, (_, tracks), result in zip(busy, followed, stepped, strict=True):
-            advanced[index] = _move(steps[index], tracks, *result)
+        for index, placed, result in zip(busy, followed, stepped, strict=True):
+            advanced[index] = _move(steps[index], placed, *result)
         return advanced
 
-    def _follow(self, step: PreparedStep) -> tuple[StepInputs[np.ndarray], Tracks]:
+    def _follow(self, step: PreparedStep) -> Placed:
         coverage = Coverage(cover(step.own, step.state.frame_size))
         return follow(
             step.state.tracks,
@@ -281,26 +281,37 @@ def _check_visible(visible: Mapping[int, BoxedMask], state: StreamState, frame_g
 
 def _move(
     step: PreparedStep,
-    tracks: Tracks,
+    placed: Placed,
     outputs: StepOutputs[np.ndarray],
     memory: MemoryState[Any],
 ) -> tuple[list[Estimate], StreamState]:
     """Return the estimates of a frame and the state for the next, from what the network said."""
-    state, gap = step.state, step.frame_gap
+    state, gap, tracks = step.state, step.frame_gap, placed.tracks
     is_seen = np.array([mask.area > 0 for mask in step.own])
     hidden = np.where(is_seen, 0, state.frames_hidden + gap).astype(np.float32)
     windows = [Window(*window) for window in tracks.window.tolist()]
     estimates = [
-        Estimate(track_id, mask, window, logits, (whole, part), h, Evidence(window, template))
-        for track_id, mask, window, logits, (whole, part), h, template in zip(
-            state.track_ids,
-            step.own,
-            windows,
-            outputs.logits,
-            outputs.confidence.tolist(),
-            hidden.tolist(),
-            outputs.template,
-            strict=True,
+        Estimate(
+            track_id,
+            mask,
+            window,
+            logits,
+            (whole, part),
+            h,
+            Evidence(window, template),
+            placed.stand_ins.get(row),
+        )
+        for row, (track_id, mask, window, logits, (whole, part), h, template) in enumerate(
+            zip(
+                state.track_ids,
+                step.own,
+                windows,
+                outputs.logits,
+                outputs.confidence.tolist(),
+                hidden.tolist(),
+                outputs.template,
+                strict=True,
+            )
         )
     ]
     is_inside = _reaches_frame(tracks.window, state.frame_size)

@@ -11,10 +11,17 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32, Float64, UInt8
 
-from amodal_model.geometry import Coverage, Window, crop_masks, old_from_new, window_around
-from amodal_model.masks import BoxedMask
+from amodal_model.geometry import (
+    Coverage,
+    Window,
+    crop_masks,
+    old_from_new,
+    paste_logits,
+    window_around,
+)
+from amodal_model.masks import BoxedMask, add_mask
 from amodal_model.memory import CROP_SIDE, StepInputs
 from amodal_model.placement import (
     SEARCH_RATIO,
@@ -77,10 +84,27 @@ class Tracks(NamedTuple):
 
 
 class View(NamedTuple):
-    """What one object has in one frame: its mask, if any, and how masks cover the frame."""
+    """What one object has in one frame: its mask, if any, and how masks cover the frame.
+
+    Views of one frame share their ``coverage``.
+    """
 
     own: BoxedMask
     coverage: Coverage
+
+
+class Placed(NamedTuple):
+    """Objects found in a frame.
+
+    Attributes:
+        inputs: what the network sees of them.
+        tracks: where they are.
+        stand_ins: by row, where an object is taken to be whose mask alone is missing.
+    """
+
+    inputs: StepInputs[np.ndarray]
+    tracks: Tracks
+    stand_ins: dict[int, BoxedMask]
 
 
 def new_tracks(count: int) -> Tracks:
@@ -101,7 +125,7 @@ def follow(
     gap: float,
     placement: PlacementConfig,
     motion: MotionConfig,
-) -> tuple[StepInputs[np.ndarray], Tracks]:
+) -> Placed:
     """Find each object in a frame, and cut the crop that the network will see.
 
     Args:
@@ -113,14 +137,44 @@ def follow(
     """
     predicted = predict(tracks, gap, motion)
     predicted = _catch_up(predicted, views, motion)
-    placed, is_missing = _place(tracks, predicted, views, gap, (placement, motion))
+    search = _search_crops(predicted, views)
+    is_missing = _lacks_mask(predicted, search)
+    stand_ins = {
+        row: _silhouette(predicted, row, views[row].own.frame_size)
+        for row in np.flatnonzero(is_missing).tolist()
+    }
+    if stand_ins:
+        views = _with_stand_ins(views, stand_ins)
+        search = _search_crops(predicted, views)
+    placed = _place(tracks, predicted, (search, is_missing), gap, (placement, motion))
     window, theta = _fit_windows(placed, views, motion)
     crop = _crops(views, window, CROP_SIDE)
     context = _context(placed._replace(window=window), gap)
     # nothing of the frame is believed: the memory is kept as under a wall
     crop[is_missing, 1] = 1 - crop[is_missing, 2]
     is_new = np.zeros(len(views), bool)
-    return StepInputs(crop, theta, context), placed._replace(window=window, is_new=is_new)
+    moved = placed._replace(window=window, is_new=is_new)
+    return Placed(StepInputs(crop, theta, context), moved, stand_ins)
+
+
+def _silhouette(tracks: Tracks, row: int, frame_size: tuple[int, int]) -> BoxedMask:
+    """Return what is remembered of an object, where it is."""
+    latest, known = tracks.template[row]
+    return paste_logits(latest * known - 0.5, Window(*tracks.window[row].tolist()), frame_size)
+
+
+def _with_stand_ins(views: Sequence[View], stand_ins: dict[int, BoxedMask]) -> list[View]:
+    """Return the views of frames in which the objects whose masks are missing cover others too.
+
+    Left out, they would show open background where they are: whoever they hide would be forgotten.
+    """
+    counts: dict[int, UInt8[np.ndarray, "H W"]] = {}
+    for row, mask in stand_ins.items():
+        coverage = views[row].coverage
+        added = counts.setdefault(id(coverage), coverage.counts.copy())
+        add_mask(added, mask)
+    covered = {key: Coverage(values) for key, values in counts.items()}
+    return [view._replace(coverage=covered.get(id(view.coverage), view.coverage)) for view in views]
 
 
 def _crops(
@@ -180,24 +234,25 @@ def _catch_up(tracks: Tracks, views: Sequence[View], motion: MotionConfig) -> Tr
 def _place(
     before: Tracks,
     predicted: Tracks,
-    views: Sequence[View],
+    seen: tuple[Float32[np.ndarray, "M 3 72 72"], Bool[np.ndarray, " N"]],
     gap: float,
     config: tuple[PlacementConfig, MotionConfig],
-) -> tuple[Tracks, Bool[np.ndarray, " N"]]:
+) -> Tracks:
     """Register the remembered silhouettes and update windows, velocities and variances.
 
-    Returns:
-        The moved tracks, and for which objects only the mask is missing: they coast.
+    Args:
+        before: the objects as the last frame left them.
+        predicted: as they are expected in this one.
+        seen: crops around those that are not new, and for which only the mask is missing: those
+            coast.
+        gap: frames since the last step.
+        config: of registration and motion.
     """
-    placement, motion = config
+    (search, is_missing), (placement, motion) = seen, config
     old = np.flatnonzero(~predicted.is_new)
-    wide = predicted.window[old] * [1, 1, SEARCH_RATIO]
-    search = _crops([views[index] for index in old.tolist()], wide, SEARCH_SIDE)
     template = predicted.template[old]
     prior = predicted.variance[old]
     scale_prior = np.maximum(predicted.surprise[old, 1], motion.least_surprise[1])
-    is_missing = np.zeros(len(views), bool)
-    is_missing[old] = _lacks_mask(template, search, prior)
     known = np.where(is_missing[old, None, None], np.float32(0), template[:, 1])
     found = register(template[:, 0], known, search, (prior, scale_prior), placement)
     window = predicted.window.copy()
@@ -218,29 +273,35 @@ def _place(
     missed = np.stack([(found.shift_xy**2).mean(1), found.log_scale**2], 1) / gap
     surprise = predicted.surprise.copy()
     surprise[old] += motion.surprise_gain * informed.astype(np.float32) * (missed - surprise[old])
-    moved_tracks = predicted._replace(
+    return predicted._replace(
         window=window, velocity=velocity, variance=variance, surprise=surprise
     )
-    return moved_tracks, is_missing
 
 
-def _lacks_mask(
-    template: Float32[np.ndarray, "M 2 48 48"],
-    search: Float32[np.ndarray, "M 3 72 72"],
-    variance: Float32[np.ndarray, " M"],
-) -> Bool[np.ndarray, " M"]:
+def _search_crops(tracks: Tracks, views: Sequence[View]) -> Float32[np.ndarray, "M 3 72 72"]:
+    """Return wide crops around the objects that are not new."""
+    old = np.flatnonzero(~tracks.is_new)
+    wide = tracks.window[old] * [1, 1, SEARCH_RATIO]
+    return _crops([views[index] for index in old.tolist()], wide, SEARCH_SIDE)
+
+
+def _lacks_mask(tracks: Tracks, search: Float32[np.ndarray, "M 3 72 72"]) -> Bool[np.ndarray, " N"]:
     """Return for which objects a frame has no mask though nothing can hide them.
 
     A segmenter drops a mask now and then. Believed, such a frame would overwrite the memory with
     background, and push the silhouette under the nearest occluder.
     """
+    old = np.flatnonzero(~tracks.is_new)
+    template, variance = tracks.template[old], tracks.variance[old]
     margin = (SEARCH_SIDE - TEMPLATE_SIDE) // 2
     predicted = search[:, 1:, margin:-margin, margin:-margin]
     is_open = 1 - np.minimum(predicted[:, 0] + predicted[:, 1], 1)
     silhouette = template[:, 0] * template[:, 1]
     share = (silhouette * is_open).sum((1, 2)) / np.maximum(silhouette.sum((1, 2)), 1)
     has_none = ~search[:, 0].any((1, 2))
-    return np.asarray(has_none & (share > MISSING_OPEN) & (variance < MISSING_SIGMA**2), bool)
+    is_missing = np.zeros(len(tracks.is_new), bool)
+    is_missing[old] = has_none & (share > MISSING_OPEN) & (variance < MISSING_SIGMA**2)
+    return is_missing
 
 
 def _fit_windows(

@@ -380,6 +380,18 @@ def test_dropped_mask_takes_nothing_from_the_memory(evidence_segmenter: AmodalSe
         assert mask_iou(object_of(result, 2).amodal, BALL) > 0.85
 
 
+def test_dropped_mask_of_an_occluder_uncovers_nothing(evidence_segmenter: AmodalSegmenter) -> None:
+    """The wall's mask is missing once: the ball behind it stays whole, and behind the wall."""
+    whole, half, none = wall_over_ball(100), wall_over_ball(72), wall_over_ball(52)
+    frames = [whole, whole, half, {2: half[2]}, half, none, {}, none]
+    results, _ = play(evidence_segmenter, frames)
+    for result in results[2:]:
+        ball = object_of(result, 2)
+        assert mask_iou(ball.amodal, BALL) > 0.85
+        assert ball.occluded_by == (WALL,)
+    assert results[3].order == ((WALL, 2),)
+
+
 def test_hidden_object_is_expected_behind_its_occluder(tiny_segmenter: AmodalSegmenter) -> None:
     frames = [wall_over_ball(left) for left in (-30, -10, 10, 30, 50, 52, 52)]
     _, state = play(tiny_segmenter, frames)

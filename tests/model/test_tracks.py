@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from amodal_model.geometry import Coverage, Window
-from amodal_model.masks import BoxedMask, box_mask, empty_mask
+from amodal_model.masks import BoxedMask, box_mask, empty_mask, mask_iou
 from amodal_model.memory import StepInputs
 from amodal_model.placement import TEMPLATE_SIDE, PlacementConfig
 from amodal_model.tracks import MotionConfig, Tracks, View, follow, new_tracks
@@ -31,7 +31,7 @@ def view(own: BoxedMask, *others: BoxedMask) -> View:
 
 def step(tracks: Tracks, *views: View, gap: float = 1.0) -> tuple[StepInputs[np.ndarray], Tracks]:
     """Follow, and remember what was seen as the network does."""
-    inputs, tracks = follow(tracks, views, gap, PlacementConfig(), MotionConfig())
+    inputs, tracks, _ = follow(tracks, views, gap, PlacementConfig(), MotionConfig())
     blocked = np.minimum(inputs.crop[:, 1] + inputs.crop[:, 2], 1)
     seen = np.maximum(1 - blocked, inputs.crop[:, 0])
     halved = [
@@ -197,6 +197,35 @@ def test_frame_that_lacks_the_mask_is_not_believed() -> None:
     np.testing.assert_allclose(moved, before.velocity[0, :2], atol=1e-6)
     others, outside = inputs.crop[0, 1:]
     np.testing.assert_allclose(others + outside, 1)
+
+
+def test_whose_mask_is_missing_still_covers_others() -> None:
+    """A box in front of a bar loses its mask for a frame: the bar is still hidden where it was."""
+    bar, front = rectangle(20, 50, 90, 60), rectangle(40, 40, 70, 70)
+    shown = box_mask(bar.full() & ~front.full())
+    tracks = new_tracks(2)
+    for _ in range(10):
+        frame = view(shown, front).coverage
+        before, tracks = step(tracks, View(shown, frame), View(front, frame))
+    frame = view(shown).coverage
+    views = [View(shown, frame), View(NOTHING, frame)]
+    placed = follow(tracks, views, 1.0, PlacementConfig(), MotionConfig())
+    assert list(placed.stand_ins) == [1]
+    assert mask_iou(placed.stand_ins[1], front) > 0.9
+    np.testing.assert_allclose(placed.inputs.crop[0, 1], before.crop[0, 1], atol=0.6)
+    assert np.abs(placed.inputs.crop[0, 1] - before.crop[0, 1]).mean() < 0.02
+    assert frame.counts.max() == 1  # what the caller gave stays as it was
+
+
+def test_stand_ins_cover_their_own_frame_alone() -> None:
+    """Frames that are followed together, as training does, do not touch each other."""
+    own, other = rectangle(20, 40, 50, 70), rectangle(30, 45, 60, 75)
+    tracks = new_tracks(2)
+    for _ in range(10):
+        _, tracks = step(tracks, view(own), view(other))
+    placed = follow(tracks, [view(own), view(NOTHING)], 1.0, PlacementConfig(), MotionConfig())
+    assert list(placed.stand_ins) == [1]
+    assert placed.inputs.crop[0, 1].max() == 0
 
 
 def test_object_that_vanishes_under_a_wall_is_hidden() -> None:

@@ -86,7 +86,8 @@ def roll_out(sequences: Sequence[PastedSequence], following: Following | None = 
             for row in ready
         ]
         chosen = type(tracks)(*(field[ready] for field in tracks))
-        inputs, chosen = follow(chosen, views, 1.0, following.placement, following.motion)
+        placed = follow(chosen, views, 1.0, following.placement, following.motion)
+        inputs, chosen = placed.inputs, placed.tracks
         _soften(inputs.crop, [sequences[row].softness for row in ready])
         memory = MemoryState(maps[ready], scalars[ready])
         tensors = StepInputs(*(torch.from_numpy(array) for array in inputs))
