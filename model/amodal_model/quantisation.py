@@ -29,6 +29,7 @@ from amodal_model.cpu_graph import (
     LEAST_CONTACT,
     complete_what_can_be_hidden,
     find_reasons,
+    join_quantised,
     move_what_moved,
     with_reasons,
 )
@@ -102,7 +103,8 @@ def quantise(source: Path, target: Path, steps: Sequence[Step]) -> None:
             logging.getLogger().disabled = before
     model = onnx.load(target)
     open_confidence = mean_open_confidence(model, steps)
-    onnx.save(move_what_moved(complete_what_can_be_hidden(model, open_confidence)), target)
+    completed = complete_what_can_be_hidden(model, open_confidence)
+    onnx.save(join_quantised(move_what_moved(completed)), target)
 
 
 def mean_open_confidence(model: onnx.ModelProto, steps: Sequence[Step]) -> np.ndarray:
