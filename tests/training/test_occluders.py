@@ -12,7 +12,9 @@ from amodal_training.sequences import MaskSequence
 
 SIZE = (70, 100)
 FRAMES = 12
-CLEAN = PasteConfig(none_share=0, noise_share=0, behind_share=0, unseen_share=0)
+CLEAN = PasteConfig(
+    none_share=0, noise_share=0, behind_share=0, unseen_share=0, standing_share=0, carried_share=0
+)
 SEEDS = range(6)
 
 
@@ -125,6 +127,34 @@ def test_full_occluders_hide_the_target_entirely_at_times() -> None:
             for own, answer in zip(result.own, result.answer, strict=True)
         )
     assert fully >= 8
+
+
+def test_standing_occluders_never_show_what_they_hide() -> None:
+    standing = 0
+    for seed in range(12):
+        config = CLEAN._replace(full_share=0, second_share=0, standing_share=1, plain_share=1)
+        _, result = pasted(seed, config)
+        shares = [
+            1 - own.area / answer.area
+            for own, answer in zip(result.own, result.answer, strict=True)
+            if answer.area
+        ]
+        standing += min(shares) > 0.02
+    assert standing >= 3
+
+
+def test_targets_that_were_hidden_entirely_come_out_changed() -> None:
+    changed = 0
+    for seed in range(20):
+        config = CLEAN._replace(full_share=1)
+        _, plain = pasted(seed, config)
+        _, carried = pasted(seed, config._replace(carried_share=1))
+        for t, (before, after) in enumerate(zip(plain.answer, carried.answer, strict=True)):
+            if not np.array_equal(before.full(), after.full()):
+                assert not all(own.area for own in plain.own[: t + 1])
+                changed += 1
+                break
+    assert changed >= 8
 
 
 def test_dropped_masks_leave_the_answer() -> None:

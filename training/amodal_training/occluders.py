@@ -27,6 +27,10 @@ class PasteConfig(NamedTuple):
         second_share: sequences with a second occluder.
         behind_share: occluders that pass behind the target.
         full_share: occluders in front that cover the target entirely for some frames.
+        standing_share: occluders that are there from the first frame to the last: what they hide
+            was never seen, so shape alone must tell.
+        carried_share: targets hidden entirely that come out elsewhere, turned or of another size:
+            what is remembered of them must not outlive what is seen.
         unseen_share: occluders that no visible mask shows: the segmenter did not know them.
         plain_share: occluders that are bars, blobs and walls instead of real silhouettes.
         noise_share: sequences whose masks are disturbed as a segmenter's are.
@@ -38,6 +42,8 @@ class PasteConfig(NamedTuple):
     second_share: float = 0.4
     behind_share: float = 0.35
     full_share: float = 0.25
+    standing_share: float = 0.3
+    carried_share: float = 0.4
     unseen_share: float = 0.04
     plain_share: float = 0.35
     noise_share: float = 0.5
@@ -80,6 +86,8 @@ def paste_occluders(
     """Return the sequence with occluders from ``shapes`` pasted over it."""
     count = 0 if rng.random() < config.none_share else 1 + int(rng.random() < config.second_share)
     occluders = [_draw_occluder(rng, sequence, shapes, config) for _ in range(count)]
+    if rng.random() < config.carried_share:
+        sequence = _carry(rng, sequence, occluders)
     is_noisy = rng.random() < config.noise_share
     own, coverage, answers, unknowns = [], [], [], []
     for index, given in enumerate(sequence.target):
@@ -93,6 +101,49 @@ def paste_occluders(
         unknowns.append(_unknown(sequence, given, index))
     softness = rng.uniform(0.4, 1.0) if rng.random() < config.soft_share else 0.0
     return PastedSequence(own, coverage, answers, unknowns, softness)
+
+
+def _carry(
+    rng: np.random.Generator, sequence: MaskSequence, occluders: list[Occluder]
+) -> MaskSequence:
+    """Return the sequence with its target moved, turned and scaled from where it is hidden on."""
+    hidden = (t for t in range(len(sequence.target)) if _hides(sequence, occluders, t))
+    first = next(hidden, None)
+    center, size = centers_and_size(sequence)
+    shift = rng.normal(0, 0.25, 2) * size
+    angle, scale = rng.normal(0, 35), np.exp(rng.normal(0, 0.12))
+    if first is None:
+        return sequence
+    middle = (float(center[first, 0]), float(center[first, 1]))
+    turn = np.asarray(cv2.getRotationMatrix2D(middle, float(angle), float(scale)), np.float64)
+    turn[:, 2] += shift
+
+    def moved(masks: list[BoxedMask | None]) -> list[BoxedMask | None]:
+        later = [None if mask is None else _warp(mask, turn) for mask in masks[first:]]
+        return masks[:first] + later
+
+    answers = None if sequence.answers is None else moved(sequence.answers)
+    return sequence._replace(target=moved(sequence.target), answers=answers)
+
+
+def _hides(sequence: MaskSequence, occluders: list[Occluder], index: int) -> bool:
+    """Return whether occluders hide all of what shows of the target in a frame."""
+    target = sequence.target[index]
+    if target is None or target.area == 0:
+        return False
+    x0, y0, x1, y1 = target.bbox_xyxy
+    shown = target.pixels.copy()
+    for occluder in occluders:
+        if not occluder.is_behind:
+            shown &= occluder.masks[index][y0:y1, x0:x1] == 0
+    return not shown.any()
+
+
+def _warp(mask: BoxedMask, matrix: Float64[np.ndarray, "2 3"]) -> BoxedMask | None:
+    """Return a mask moved within its frame, ``None`` where nothing of it is left there."""
+    smooth = cv2.warpAffine(mask.full().astype(np.uint8) * 255, matrix, mask.frame_size[::-1])
+    moved = box_mask(np.asarray(smooth) > 127)
+    return moved if moved.area else None
 
 
 def _answer(sequence: MaskSequence, shown: BoxedMask, index: int) -> BoxedMask:
@@ -151,7 +202,10 @@ def _draw_occluder(
         outlines = _outlines(shapes.sample(rng, frames))
     center, size = centers_and_size(sequence)
     ratio = rng.uniform(1.3, 2.5) if is_full else np.exp(rng.uniform(np.log(0.4), np.log(2.5)))
-    path = _plan_path(rng, center, size, is_full)
+    if not is_full and rng.random() < config.standing_share:
+        path = _stand(rng, center, size)
+    else:
+        path = _plan_path(rng, center, size, is_full)
     longest = max(max(outline.shape) for outline in outlines)
     scale = ratio * size / longest
     masks = [
@@ -219,6 +273,19 @@ def _plan_path(
         moment = int(np.clip((arrive + leave) / 2, 0, frames - 1))
         anchor = np.broadcast_to(center[moment], center.shape)
     return np.asarray(anchor + offset * size)
+
+
+def _stand(
+    rng: np.random.Generator, center: Float64[np.ndarray, "T 2"], size: float
+) -> Float64[np.ndarray, "T 2"]:
+    """Return the path of an occluder that keeps beside the target, or that the target passes."""
+    angle, near = rng.uniform(0, 2 * np.pi), rng.uniform(0.35, 1.1)
+    offset = near * np.array([np.cos(angle), np.sin(angle)])
+    drift = np.linspace(-0.5, 0.5, len(center))[:, None] * rng.normal(0, 0.12, 2)
+    anchor = center
+    if rng.random() < 0.3:
+        anchor = np.broadcast_to(center[len(center) // 2], center.shape)
+    return np.asarray(anchor + (offset + drift) * size)
 
 
 def _draw(
