@@ -122,6 +122,7 @@ def complete(
     lost_ids: Sequence[int],
     frame_size: tuple[int, int],
     least_overlap: int,
+    coverage: UInt8[np.ndarray, "H W"] | None = None,
 ) -> FrameResult:
     """Return the results of one frame, see `compose`, from what one direction of time says."""
     silhouettes = []
@@ -129,7 +130,7 @@ def complete(
         # one direction is not weighed against another: where it is below even odds is enough
         box, logits = paste_positive(each.logits, each.window, frame_size, outside=-10.0)
         silhouettes.append(_silhouette(each, box, logits))
-    return compose(silhouettes, lost_ids, frame_size, least_overlap)
+    return compose(silhouettes, lost_ids, frame_size, least_overlap, coverage)
 
 
 def compose(
@@ -137,6 +138,7 @@ def compose(
     lost_ids: Sequence[int],
     frame_size: tuple[int, int],
     least_overlap: int,
+    coverage: UInt8[np.ndarray, "H W"] | None = None,
 ) -> FrameResult:
     """Return the results of one frame: silhouettes that hold their visible part, and the order.
 
@@ -145,9 +147,11 @@ def compose(
         lost_ids: of those that were given up.
         frame_size: ``(height, width)``, pixels.
         least_overlap: pixels from which a mask over the hidden part counts as its occluder.
+        coverage: how many fronts hold each pixel, where that was counted before.
     """
     shown = [entry for entry in silhouettes if entry.front.area]
-    coverage = cover((entry.front for entry in shown), frame_size)
+    if coverage is None:
+        coverage = cover((entry.front for entry in shown), frame_size)
     whole = {entry.track_id: _amodal_mask(entry, coverage) for entry in silhouettes}
     hidden = {
         entry.track_id: subtract(whole[entry.track_id], entry.visible) for entry in silhouettes

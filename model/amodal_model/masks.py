@@ -7,6 +7,7 @@ than the network that completes them. Boxes are half-open, ``bbox_xyxy = (x0, y0
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypedDict
 
 import cv2
@@ -46,7 +47,7 @@ class BoxedMask:
     pixels: Bool[np.ndarray, "h w"]
     frame_size: tuple[int, int]
 
-    @property
+    @cached_property
     def area(self) -> int:
         """Number of pixels of the mask."""
         return int(np.count_nonzero(self.pixels))
@@ -111,7 +112,8 @@ def add_mask(counts: UInt8[np.ndarray, "H W"], mask: BoxedMask) -> None:
     """Add 1, in place, where the mask lies; counts stay at most 255."""
     x0, y0, x1, y1 = mask.bbox_xyxy
     part = counts[y0:y1, x0:x1]
-    part += mask.pixels & (part < 255)
+    if part.size:
+        cv2.add(part, mask.pixels.view(np.uint8), dst=part)  # saturates
 
 
 def shift_mask(mask: BoxedMask, x: int, y: int) -> BoxedMask:

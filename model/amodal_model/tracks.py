@@ -100,11 +100,13 @@ class Placed(NamedTuple):
         inputs: what the network sees of them.
         tracks: where they are.
         stand_ins: by row, where an object is taken to be whose mask alone is missing.
+        views: what each was found in, stand-ins among what covers others.
     """
 
     inputs: StepInputs[np.ndarray]
     tracks: Tracks
     stand_ins: dict[int, BoxedMask]
+    views: Sequence[View]
 
 
 def new_tracks(count: int) -> Tracks:
@@ -154,7 +156,7 @@ def follow(
     crop[is_missing, 1] = 1 - crop[is_missing, 2]
     is_new = np.zeros(len(views), bool)
     moved = placed._replace(window=window, is_new=is_new)
-    return Placed(StepInputs(crop, theta, context), moved, stand_ins)
+    return Placed(StepInputs(crop, theta, context), moved, stand_ins, views)
 
 
 def _silhouette(tracks: Tracks, row: int, frame_size: tuple[int, int]) -> BoxedMask:
