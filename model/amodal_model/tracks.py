@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from amodal_model.geometry import (
     Coverage,
     Window,
-    crop_masks,
     old_from_new,
     paste_logits,
+    sample_masks,
     window_around,
 )
 from amodal_model.masks import BoxedMask, add_mask
@@ -183,11 +183,11 @@ def _crops(
     views: Sequence[View], windows: Float64[np.ndarray, "N 3"], side: int
 ) -> Float32[np.ndarray, "N 3 s s"]:
     """Return (own, others, outside) of each window, [0, 1]."""
-    crops = np.empty((len(views), 3, side, side), np.uint8)
-    for crop, view, (x, y, window_side) in zip(crops, views, windows.tolist(), strict=True):
-        cropped = crop_masks(view.own, view.coverage, Window(x, y, window_side), side)
-        crop[:] = cropped.transpose(2, 0, 1)[:3]
-    shares = crops.astype(np.float32)
+    planes = np.empty((len(views), 4, side, -(-side // 16) * 16), np.uint8)
+    for crop, view, (x, y, window_side) in zip(planes, views, windows.tolist(), strict=True):
+        sampled = sample_masks(view.own, view.coverage, Window(x, y, window_side), side)
+        cv2.split(sampled, list(crop))
+    shares = planes[:, :3, :, :side].astype(np.float32)
     shares /= 255
     return shares
 
