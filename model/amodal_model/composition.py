@@ -154,7 +154,7 @@ def compose(
         coverage = cover((entry.front for entry in shown), frame_size)
     whole = {entry.track_id: _amodal_mask(entry, coverage) for entry in silhouettes}
     hidden = {
-        entry.track_id: subtract(whole[entry.track_id], entry.visible) for entry in silhouettes
+        entry.track_id: _hidden_part(whole[entry.track_id], entry.visible) for entry in silhouettes
     }
     overlaps = _overlaps(hidden, shown, least_overlap)
     results = []
@@ -193,6 +193,13 @@ def _amodal_mask(entry: Silhouette, coverage: UInt8[np.ndarray, "H W"]) -> Boxed
     return tighten(BoxedMask(box, pixels, visible.frame_size))
 
 
+def _hidden_part(whole: BoxedMask, visible: BoxedMask) -> BoxedMask:
+    """Return the part of a silhouette, which holds its visible part, that does not show."""
+    if whole.area == visible.area:
+        return empty_mask(whole.frame_size)
+    return subtract(whole, visible)
+
+
 def _remembered(inferred: BoxedMask, evidence: Sequence[Evidence]) -> BoxedMask:
     """Return the part of a hidden part that was seen as the object in another frame."""
     if inferred.area == 0:
@@ -213,7 +220,7 @@ def _overlaps(
     """Return the area of each hidden part under each other mask, by (front, back) track ids."""
     found = {}
     for back, inferred in hidden.items():
-        for front in shown:
+        for front in shown if inferred.area >= least_overlap else ():
             if front.track_id != back:
                 area = overlap_area(inferred, front.front)
                 if area >= least_overlap:

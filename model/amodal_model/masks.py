@@ -7,7 +7,6 @@ than the network that completes them. Boxes are half-open, ``bbox_xyxy = (x0, y0
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypedDict
 
 import cv2
@@ -47,10 +46,13 @@ class BoxedMask:
     pixels: Bool[np.ndarray, "h w"]
     frame_size: tuple[int, int]
 
-    @cached_property
+    @property
     def area(self) -> int:
-        """Number of pixels of the mask."""
-        return int(np.count_nonzero(self.pixels))
+        """Number of pixels of the mask, counted when first asked for."""
+        found: int | None = self.__dict__.get("_area")
+        if found is None:
+            found = self.__dict__["_area"] = int(np.count_nonzero(self.pixels))
+        return found
 
     def full(self) -> Bool[np.ndarray, "H W"]:
         """Return the mask over the whole frame, bool (H, W)."""

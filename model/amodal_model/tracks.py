@@ -255,7 +255,9 @@ def _place(
     template = predicted.template[old]
     prior = predicted.variance[old]
     scale_prior = np.maximum(predicted.surprise[old, 1], motion.least_surprise[1])
-    known = np.where(is_missing[old, None, None], np.float32(0), template[:, 1])
+    known = template[:, 1]
+    if is_missing.any():
+        known = np.where(is_missing[old, None, None], np.float32(0), known)
     found = register(template[:, 0], known, search, (prior, scale_prior), placement)
     window = predicted.window.copy()
     window[old, :2] += found.shift_xy * (window[old, 2:] / TEMPLATE_SIDE)
@@ -293,16 +295,18 @@ def _lacks_mask(tracks: Tracks, search: Float32[np.ndarray, "M 3 72 72"]) -> Boo
     A segmenter drops a mask now and then. Believed, such a frame would overwrite the memory with
     background, and push the silhouette under the nearest occluder.
     """
-    old = np.flatnonzero(~tracks.is_new)
-    template, variance = tracks.template[old], tracks.variance[old]
+    is_missing = np.zeros(len(tracks.is_new), bool)
+    has_none = ~search[:, 0].any((1, 2))
+    if not has_none.any():
+        return is_missing
+    without = np.flatnonzero(~tracks.is_new)[has_none]
+    template, variance = tracks.template[without], tracks.variance[without]
     margin = (SEARCH_SIDE - TEMPLATE_SIDE) // 2
-    predicted = search[:, 1:, margin:-margin, margin:-margin]
+    predicted = search[has_none, 1:, margin:-margin, margin:-margin]
     is_open = 1 - np.minimum(predicted[:, 0] + predicted[:, 1], 1)
     silhouette = template[:, 0] * template[:, 1]
     share = (silhouette * is_open).sum((1, 2)) / np.maximum(silhouette.sum((1, 2)), 1)
-    has_none = ~search[:, 0].any((1, 2))
-    is_missing = np.zeros(len(tracks.is_new), bool)
-    is_missing[old] = has_none & (share > MISSING_OPEN) & (variance < MISSING_SIGMA**2)
+    is_missing[without] = (share > MISSING_OPEN) & (variance < MISSING_SIGMA**2)
     return is_missing
 
 
