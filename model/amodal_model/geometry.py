@@ -76,7 +76,7 @@ class Coverage:
 
     def __init__(self, counts: UInt8[np.ndarray, "H W"]) -> None:
         self.counts = counts
-        self._levels: list[UInt8[np.ndarray, "h w"]] = []
+        self._levels: list[np.ndarray] = []
         self._shares: dict[int, _Shares] = {}
 
     def level(self, halvings: int) -> UInt8[np.ndarray, "h w"]:
@@ -87,9 +87,7 @@ class Coverage:
         if not self._levels:
             covered = cv2.threshold(self.counts, 0, 255, cv2.THRESH_BINARY)[1]
             self._levels.append(np.asarray(covered, np.uint8))
-        while len(self._levels) <= halvings:
-            self._levels.append(_halve(self._levels[-1]))
-        return self._levels[halvings]
+        return _halved(self._levels, halvings)
 
     def shares(self, own: BoxedMask, halvings: int) -> _Shares:
         """Return how one of the masks covers blocks of up to ``2 ** halvings`` pixels."""
@@ -142,12 +140,13 @@ def _spread(
     """Return a mask as 0 and 255 in a larger array, from a row and a column on."""
     values = np.zeros(shape, np.uint8)
     (row, column), (height, width) = corner, pixels.shape
-    # what 1 is less than 0, in eight bits, is 255
+    # minus one, in eight bits, is 255
     np.negative(pixels.view(np.uint8), out=values[row : row + height, column : column + width])
     return values
 
 
-def _halved(levels: list[UInt8[np.ndarray, "h w"]], halvings: int) -> UInt8[np.ndarray, "h w"]:
+def _halved(levels: list[np.ndarray], halvings: int) -> UInt8[np.ndarray, "h w"]:
+    """Return a level, made from those before it, which are kept."""
     while len(levels) <= halvings:
         levels.append(_halve(levels[-1]))
     return levels[halvings]
