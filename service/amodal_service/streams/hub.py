@@ -53,6 +53,9 @@ TICK_S = 0.25
 SWEEP_S = 30.0
 SNAPSHOT_SHARE = 0.1
 """Share of the time that snapshots may take before they are made less often."""
+CAMERA_SNAPSHOT_S = 0.5
+"""Seconds between snapshots of a camera's stream whose objects are followed through its images: what
+comes after the last one is lost with the server."""
 MAX_SNAPSHOT_S = 10.0
 """Seconds between snapshots of a stream, however many streams there are."""
 _MAX_CPU_THREADS = 4
@@ -486,7 +489,7 @@ class StreamHub:
         await self._write_left()
         now_s = time.monotonic()
         settings, sessions = self.settings, list(self._sessions.values())
-        pause_s = snapshot_pause_s(settings.snapshot_s, self._store_s * len(sessions))
+        all_s = self._store_s * len(sessions)
         gone = [
             each
             for each in sessions
@@ -504,7 +507,7 @@ class StreamHub:
             each
             for each in sessions
             if each.memory.clock.seq > each.stored_seq
-            and now_s - each.stored_s > pause_s
+            and now_s - each.stored_s > snapshot_pause_s(self._wanted_pause_s(each), all_s)
             and each not in gone
             and each not in idle
         ]
@@ -518,6 +521,11 @@ class StreamHub:
             if session.detached_s is not None:
                 self._release(session)
         self._measure(sessions)
+
+    def _wanted_pause_s(self, session: Session) -> float:
+        options, wanted_s = session.terms.options, self.settings.snapshot_s
+        is_seen_once = options.mode != "lossless" and options.masks != "given"
+        return min(wanted_s, CAMERA_SNAPSHOT_S) if is_seen_once else wanted_s
 
     def _measure(self, sessions: Sequence[Session]) -> None:
         connected = sum(1 for each in sessions if each.detached_s is None)

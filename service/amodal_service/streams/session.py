@@ -254,6 +254,9 @@ class Session:
             self._flood(header.seq)
             return
         self._credits -= 1
+        if self.is_draining and self.terms.options.mode != "lossless":
+            self._drop(header.seq, "drained", "")  # what is stored already would not hold it
+            return
         refusal = self._pace(header, now_s)
         if refusal is not None:
             self._drop(header.seq, *refusal)
