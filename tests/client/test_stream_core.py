@@ -396,6 +396,21 @@ def test_after_a_cold_resume_objects_are_shown_by_their_last_masks(mode: str) ->
     assert [each.seq for each in wire.results] == [0, 1, 2]
 
 
+def test_a_lossless_stream_keeps_the_frames_that_a_stopping_server_drops() -> None:
+    wire = Wire("lossless")
+    for i in range(2):
+        wire.core.send(frame_of(i), 0.0)
+    wire.drain_client()
+    wire.to_server.clear()
+    wire.to_client.append(encode_message(Dropped(((0, 1),), "drained")))
+    wire.settle()
+    wire.core.closed(1001, "")
+    wire.connect("warm")
+    wire.settle()
+    assert [each.seq for each in wire.results] == [0, 1]
+    assert wire.end().totals.dropped == {}
+
+
 @pytest.mark.parametrize("masks", ["prompted", "motion"])
 def test_a_camera_s_stream_shows_again_what_the_snapshot_does_not_hold(masks: str) -> None:
     wire = Wire("realtime", masks=masks)

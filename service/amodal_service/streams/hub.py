@@ -44,7 +44,7 @@ from amodal_service.streams.outbox import CloseStream
 from amodal_service.streams.scheduler import Scheduler
 from amodal_service.streams.session import Session, Terms
 from amodal_service.streams.snapshots import Leftovers, pack_snapshot, unpack_snapshot
-from amodal_service.streams.store import Change, Replica, Snapshot, StreamRow
+from amodal_service.streams.store import Change, NewStream, Replica, Snapshot, StreamRow
 from amodal_service.streams.tables import StreamState
 
 _log = structlog.get_logger()
@@ -54,8 +54,7 @@ SWEEP_S = 30.0
 SNAPSHOT_SHARE = 0.1
 """Share of the time that snapshots may take before they are made less often."""
 CAMERA_SNAPSHOT_S = 0.5
-"""Seconds between snapshots of a camera's stream whose objects are followed through its images: what
-comes after the last one is lost with the server."""
+"""Seconds between snapshots of a camera's stream whose objects are followed in its images."""
 MAX_SNAPSHOT_S = 10.0
 """Seconds between snapshots of a stream, however many streams there are."""
 _MAX_CPU_THREADS = 4
@@ -119,7 +118,9 @@ class StreamHub:
         self._reserved = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._new: dict[str, NewStream] = {}
         self._left: list[Change] = []
+        self._writing = asyncio.Lock()
         self._store_s = 0.0
         self._sources: dict[str, VisibleMaskSource[Any]] = {"given": GivenSource()}
         is_cpu = segmenter.engine.info.actual == CPU
@@ -237,6 +238,7 @@ class StreamHub:
             NoSlotError: no replica has room.
             UnavailableError: this server is stopping.
         """
+        await self._write_new()
         row = await run_sync(self._find_by_token, owner, token)
         options = StreamOptions.model_validate(row.options)
         replicas = await run_sync(self._live)
@@ -310,8 +312,13 @@ class StreamHub:
         if self.is_draining:
             raise CloseStream(CloseCode.DRAINING, "the server is stopping")
         made = (owner, options.model_dump(), self.replica_id)
-        row, token = await run_sync(store.create_connected, self._database, *made)
-        return await self._connect(row, token)
+        new = store.connected_stream(self._database, *made)
+        self._new[new.row.id] = new  # written within a tick, if it is still there
+        try:
+            return await self._connect(new.row, new.token)
+        except BaseException:
+            self._new.pop(new.row.id, None)
+            raise
 
     async def connect(self, ticket: str) -> Connected:
         """Connect to the stream of a ticket, which is used up.
@@ -367,11 +374,14 @@ class StreamHub:
         needed = stream_bytes(options)
         self._check_room(needed)
         self._reserved += needed
-        try:
-            memory, leftovers, kind = await run_sync(self._recall, row, options)
-        except BaseException:
-            self._reserved -= needed
-            raise
+        memory, leftovers = StreamMemory(), Leftovers()
+        kind: SessionKind = "new" if row.epoch <= 1 else "cold"
+        if row.snapshot_seq is not None:
+            try:
+                memory, leftovers, kind = await run_sync(self._recall, row, options)
+            except BaseException:
+                self._reserved -= needed
+                raise
         terms = Terms(
             row.id,
             row.owner,
@@ -396,10 +406,9 @@ class StreamHub:
     def _recall(
         self, row: StreamRow, options: StreamOptions
     ) -> tuple[StreamMemory, Leftovers, SessionKind]:
-        has_snapshot = row.snapshot_seq is not None
-        snapshot = store.load_snapshot(self._database, row.id) if has_snapshot else None
+        snapshot = store.load_snapshot(self._database, row.id)
         if snapshot is None:
-            return StreamMemory(), Leftovers(), "new" if row.epoch <= 1 else "cold"
+            return StreamMemory(), Leftovers(), "cold"
         source = self._source(options.masks)
         try:
             content, leftovers = unpack_snapshot(snapshot.content)
@@ -442,11 +451,26 @@ class StreamHub:
         )
         if state != "hot":
             self._release(session)
+        if session.is_blank and self._new.pop(session.terms.stream_id, None) is not None:
+            return  # nobody will ask for it
         self._left.append(Change(session.terms.stream_id, session.epoch, state))
         if not session.is_blank:  # those that had no frame wait for each other, up to a tick
             await self._write_left()
 
+    async def _write_new(self) -> None:
+        """Make new streams known to all; those that cannot be written wait for the next time."""
+        async with self._writing:
+            new, self._new = self._new, {}
+            if not new:
+                return
+            try:
+                await run_sync(store.insert_streams, self._database, list(new.values()))
+            except Exception as error:
+                self._new |= {key: each for key, each in new.items() if key in self._sessions}
+                _log.error("streams_database_failed", call="insert_streams", exc_info=error)
+
     async def _write_left(self) -> None:
+        await self._write_new()
         changes, self._left = self._left, []
         if changes:
             await self._try(store.write_changes, self._database, changes)
@@ -538,6 +562,7 @@ class StreamHub:
         """Write snapshots of streams; ``state`` ``None`` leaves each in its own."""
         if not sessions:
             return
+        await self._write_new()
         found = [(each, each.memory, each.leftovers()) for each in sessions]  # of one moment
         began_s = time.monotonic()
         changes = await run_sync(self._changes, found, state)
@@ -590,7 +615,8 @@ class StreamHub:
 
     async def _beat(self) -> None:
         await run_sync(store.show_replica, self._database, self._as_replica())
-        held = {key: each.epoch for key, each in self._sessions.items()}
+        await self._write_new()
+        held = {key: each.epoch for key, each in self._sessions.items() if key not in self._new}
         lost = await run_sync(store.lost_streams, self._database, held)
         for stream_id, is_ended in lost.items():
             session = self._sessions.get(stream_id)
@@ -627,6 +653,7 @@ class StreamHub:
 
     async def kill(self, stream_id: str) -> None:
         """End a stream for good, wherever it is."""
+        await self._write_new()
         await run_sync(store.end_stream, self._database, stream_id)
         session = self._sessions.get(stream_id)
         if session is not None:
