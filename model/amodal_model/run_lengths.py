@@ -100,7 +100,7 @@ def counts_from_runs(runs: Int64[np.ndarray, " R"]) -> str:
     numbers = runs.copy()
     numbers[3:] -= runs[1:-2]
     if numbers.max() < _SHORT and numbers.min() >= -_SHORT:
-        characters = _SHORT_TEXTS[numbers + _SHORT].reshape(-1)
+        characters = np.asarray(_SHORT_TEXTS[numbers + _SHORT]).reshape(-1)
         return characters[characters > 0].tobytes().decode("ascii")
     size = np.where(numbers < 0, ~numbers, numbers)
     longest = 1
