@@ -560,9 +560,11 @@ class StreamHub:
 
     async def _store(self, sessions: Sequence[Session], state: StreamState | None) -> None:
         """Write snapshots of streams; ``state`` ``None`` leaves each in its own."""
+        if sessions:
+            await self._write_new()
+        sessions = [each for each in sessions if each.terms.stream_id not in self._new]
         if not sessions:
             return
-        await self._write_new()
         found = [(each, each.memory, each.leftovers()) for each in sessions]  # of one moment
         began_s = time.monotonic()
         changes = await run_sync(self._changes, found, state)

@@ -136,13 +136,14 @@ async def test_new_streams_outlast_a_database_that_is_away(
     def fail(*_: Any) -> None:
         raise sa.exc.OperationalError("insert", {}, Exception("away"))
 
-    monkeypatch.setattr(store, "insert_streams", fail)
-    client = Client(hub, await hub.connect_new("o", StreamOptions(**SMALL)))
-    client.send(0)
-    await hub.work()
-    await hub.tick()
-    await hub.beat()
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "insert_streams", fail)
+        client = Client(hub, await hub.connect_new("o", StreamOptions(**SMALL)))
+        client.send(0)
+        await hub.work()
+        clock.go_on(3)
+        await hub.tick()
+        await hub.beat()
     assert hub.session(client.session.terms.stream_id) is client.session
     clock.go_on(3)
     await hub.tick()
