@@ -122,6 +122,7 @@ def complete(
     lost_ids: Sequence[int],
     frame_size: tuple[int, int],
     least_overlap: int,
+    coverage: UInt8[np.ndarray, "H W"] | None = None,
 ) -> FrameResult:
     """Return the results of one frame, see `compose`, from what one direction of time says."""
     silhouettes = []
@@ -129,7 +130,7 @@ def complete(
         # one direction is not weighed against another: where it is below even odds is enough
         box, logits = paste_positive(each.logits, each.window, frame_size, outside=-10.0)
         silhouettes.append(_silhouette(each, box, logits))
-    return compose(silhouettes, lost_ids, frame_size, least_overlap)
+    return compose(silhouettes, lost_ids, frame_size, least_overlap, coverage)
 
 
 def compose(
@@ -137,6 +138,7 @@ def compose(
     lost_ids: Sequence[int],
     frame_size: tuple[int, int],
     least_overlap: int,
+    coverage: UInt8[np.ndarray, "H W"] | None = None,
 ) -> FrameResult:
     """Return the results of one frame: silhouettes that hold their visible part, and the order.
 
@@ -145,12 +147,14 @@ def compose(
         lost_ids: of those that were given up.
         frame_size: ``(height, width)``, pixels.
         least_overlap: pixels from which a mask over the hidden part counts as its occluder.
+        coverage: how many fronts hold each pixel, where that was counted before.
     """
     shown = [entry for entry in silhouettes if entry.front.area]
-    coverage = cover((entry.front for entry in shown), frame_size)
+    if coverage is None:
+        coverage = cover((entry.front for entry in shown), frame_size)
     whole = {entry.track_id: _amodal_mask(entry, coverage) for entry in silhouettes}
     hidden = {
-        entry.track_id: subtract(whole[entry.track_id], entry.visible) for entry in silhouettes
+        entry.track_id: _hidden_part(whole[entry.track_id], entry.visible) for entry in silhouettes
     }
     overlaps = _overlaps(hidden, shown, least_overlap)
     results = []
@@ -189,6 +193,13 @@ def _amodal_mask(entry: Silhouette, coverage: UInt8[np.ndarray, "H W"]) -> Boxed
     return tighten(BoxedMask(box, pixels, visible.frame_size))
 
 
+def _hidden_part(whole: BoxedMask, visible: BoxedMask) -> BoxedMask:
+    """Return the part of a silhouette, which holds its visible part, that does not show."""
+    if whole.area == visible.area:
+        return empty_mask(whole.frame_size)
+    return subtract(whole, visible)
+
+
 def _remembered(inferred: BoxedMask, evidence: Sequence[Evidence]) -> BoxedMask:
     """Return the part of a hidden part that was seen as the object in another frame."""
     if inferred.area == 0:
@@ -209,7 +220,7 @@ def _overlaps(
     """Return the area of each hidden part under each other mask, by (front, back) track ids."""
     found = {}
     for back, inferred in hidden.items():
-        for front in shown:
+        for front in shown if inferred.area >= least_overlap else ():
             if front.track_id != back:
                 area = overlap_area(inferred, front.front)
                 if area >= least_overlap:

@@ -76,7 +76,8 @@ class Coverage:
 
     def __init__(self, counts: UInt8[np.ndarray, "H W"]) -> None:
         self.counts = counts
-        self._levels: list[UInt8[np.ndarray, "h w"]] = []
+        self._levels: list[np.ndarray] = []
+        self._shares: dict[int, _Shares] = {}
 
     def level(self, halvings: int) -> UInt8[np.ndarray, "h w"]:
         """Return the share of each block of ``2 ** halvings`` pixels under masks, 0 to 255.
@@ -86,9 +87,69 @@ class Coverage:
         if not self._levels:
             covered = cv2.threshold(self.counts, 0, 255, cv2.THRESH_BINARY)[1]
             self._levels.append(np.asarray(covered, np.uint8))
-        while len(self._levels) <= halvings:
-            self._levels.append(_halve(self._levels[-1]))
-        return self._levels[halvings]
+        return _halved(self._levels, halvings)
+
+    def shares(self, own: BoxedMask, halvings: int) -> _Shares:
+        """Return how one of the masks covers blocks of up to ``2 ** halvings`` pixels."""
+        found = self._shares.get(id(own))
+        if found is None or found.most < halvings:
+            found = self._shares[id(own)] = _Shares(own, self.counts, halvings)
+        return found
+
+
+class _Shares:
+    """Shares of the blocks around a mask, 0 to 255: under the mask, and under it alone.
+
+    Args:
+        own: the mask; it is not empty.
+        counts: number of masks over each pixel of the frame, the own included.
+        most: halvings that there will be at most; blocks are aligned to as many.
+    """
+
+    def __init__(self, own: BoxedMask, counts: UInt8[np.ndarray, "H W"], most: int) -> None:
+        x0, y0, x1, y1 = own.bbox_xyxy
+        self.most = most
+        self._own = own  # known by its id: it must not go before this
+        self._blocks = (x0 >> most, y0 >> most, -(-x1 >> most), -(-y1 >> most))
+        shape = tuple((self._blocks[n + 2] - self._blocks[n]) << most for n in (1, 0))
+        corner = y0 - (self._blocks[1] << most), x0 - (self._blocks[0] << most)
+        self._under = [_spread(own.pixels, corner, shape)]
+        self._alone = self._under
+        under_own = counts[y0:y1, x0:x1]
+        if under_own.max() > 1:
+            self._alone = [_spread(own.pixels & (under_own == 1), corner, shape)]
+
+    def box(self, halvings: int) -> Box:
+        """Return the box of blocks that the shares are of."""
+        x0, y0, x1, y1 = self._blocks
+        shift = self.most - halvings
+        return x0 << shift, y0 << shift, x1 << shift, y1 << shift
+
+    def under(self, halvings: int) -> UInt8[np.ndarray, "h w"]:
+        """Return the share of each block under the mask."""
+        return _halved(self._under, halvings)
+
+    def alone(self, halvings: int) -> UInt8[np.ndarray, "h w"]:
+        """Return the share of each block that the mask covers and no other does."""
+        return _halved(self._alone, halvings)
+
+
+def _spread(
+    pixels: Bool[np.ndarray, "h w"], corner: tuple[int, int], shape: tuple[int, ...]
+) -> UInt8[np.ndarray, "h2 w2"]:
+    """Return a mask as 0 and 255 in a larger array, from a row and a column on."""
+    values = np.zeros(shape, np.uint8)
+    (row, column), (height, width) = corner, pixels.shape
+    # minus one, in eight bits, is 255
+    np.negative(pixels.view(np.uint8), out=values[row : row + height, column : column + width])
+    return values
+
+
+def _halved(levels: list[np.ndarray], halvings: int) -> UInt8[np.ndarray, "h w"]:
+    """Return a level, made from those before it, which are kept."""
+    while len(levels) <= halvings:
+        levels.append(_halve(levels[-1]))
+    return levels[halvings]
 
 
 def crop_masks(
@@ -106,6 +167,16 @@ def crop_masks(
         window: the square of the frame to look at; may reach beyond it.
         size: side of the crop, pixels.
     """
+    return sample_masks(own, coverage, window, size)[:, :size]
+
+
+def sample_masks(
+    own: BoxedMask, coverage: Coverage, window: Window, size: int
+) -> UInt8[np.ndarray, "size width 4"]:
+    """Return what `crop_masks` gives, with more columns: up to a multiple of sixteen.
+
+    OpenCV is fast at four channels and rows of sixteen, and where there are no gaps.
+    """
     halvings = max(int(window.side / size), 1).bit_length() - 1
     block = 1 << halvings
     covered = coverage.level(halvings)
@@ -116,11 +187,15 @@ def crop_masks(
         min(math.ceil((left + window.side) / block) + 1, covered.shape[1]),
         min(math.ceil((top + window.side) / block) + 1, covered.shape[0]),
     )
+    width = -(-size // 16) * 16
     if box[2] <= box[0] or box[3] <= box[1]:
-        beyond = np.zeros((size, size, 4), np.uint8)
+        beyond = np.zeros((size, width, 4), np.uint8)
         beyond[..., 2:] = 255
         return beyond
-    mine, others = _mine_and_others(own, coverage, box, halvings)
+    others = covered[box[1] : box[3], box[0] : box[2]]
+    mine = np.zeros(others.shape, np.uint8)
+    if own.pixels.size:
+        others = _take_away(own, coverage, (box, halvings), others, mine)
     outside = _outside(own.frame_size, box, block)
     unit = window.side / size / block
     matrix = np.array(
@@ -130,52 +205,45 @@ def crop_masks(
         ],
         np.float32,
     )
-    # OpenCV is fast at four channels and rows of sixteen; the odd columns of the last are cut off
     sampled = cv2.warpAffine(
         cv2.merge([mine, others, outside, outside]),
         matrix,
-        (-(-size // 16) * 16, size),
+        (width, size),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(0, 0, 255, 255),
     )
-    return np.asarray(sampled, np.uint8)[:, :size]
+    return np.asarray(sampled, np.uint8)
 
 
-def _mine_and_others(
-    own: BoxedMask, coverage: Coverage, box: Box, halvings: int
-) -> tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]:
-    """Return how far the own mask, and others, cover the blocks of a part of the frame."""
-    others = coverage.level(halvings)[box[1] : box[3], box[0] : box[2]].copy()
-    mine = np.zeros_like(others)
-    x0, y0, x1, y1 = own.bbox_xyxy
-    blocks = (x0 >> halvings, y0 >> halvings, -(-x1 >> halvings), -(-y1 >> halvings))
+def _take_away(
+    own: BoxedMask,
+    coverage: Coverage,
+    place: tuple[Box, int],
+    covered: UInt8[np.ndarray, "h w"],
+    mine: UInt8[np.ndarray, "h w"],
+) -> UInt8[np.ndarray, "h w"]:
+    """Fill in, in place, how far the own mask covers blocks, and return how far others do.
+
+    Args:
+        own: the object's visible mask.
+        coverage: of the frame.
+        place: the box of blocks, and their halvings.
+        covered: how far any mask covers them.
+        mine: zeros, to be filled in.
+    """
+    box, halvings = place
+    shares = coverage.shares(own, halvings)
+    blocks = shares.box(halvings)
     a0, b0, a1, b1 = intersect_boxes(box, blocks)
     if a1 <= a0 or b1 <= b0:
-        return mine, others
+        return covered
     here = np.s_[b0 - box[1] : b1 - box[1], a0 - box[0] : a1 - box[0]]
     part = np.s_[b0 - blocks[1] : b1 - blocks[1], a0 - blocks[0] : a1 - blocks[0]]
-    whole = _blocks(own.pixels, (x0, y0), blocks, halvings)
-    mine[here] = whole[part]
-    counts = coverage.counts[y0:y1, x0:x1]
-    if counts.max() > 1:
-        whole = _blocks(own.pixels & (counts == 1), (x0, y0), blocks, halvings)
-    others[here] = cv2.subtract(others[here], whole[part])
-    return mine, others
-
-
-def _blocks(
-    pixels: Bool[np.ndarray, "h w"], corner_xy: tuple[int, int], blocks: Box, halvings: int
-) -> UInt8[np.ndarray, "h2 w2"]:
-    """Return the share of each block under a mask, 0 to 255, over a box of blocks."""
-    shape = ((blocks[3] - blocks[1]) << halvings, (blocks[2] - blocks[0]) << halvings)
-    values = np.zeros(shape, np.uint8)
-    x, y = corner_xy[0] - (blocks[0] << halvings), corner_xy[1] - (blocks[1] << halvings)
-    part = values[y : y + pixels.shape[0], x : x + pixels.shape[1]]
-    np.multiply(pixels.view(np.uint8), np.uint8(255), out=part)
-    for _ in range(halvings):
-        values = _halve(values)
-    return values
+    others = covered.copy()
+    mine[here] = shares.under(halvings)[part]
+    others[here] = cv2.subtract(others[here], shares.alone(halvings)[part])
+    return others
 
 
 def _halve(values: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h2 w2"]:

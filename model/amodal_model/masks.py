@@ -18,6 +18,7 @@ from amodal_model.frame_size import MAX_SIDE
 from amodal_model.run_lengths import (
     box_from_runs,
     counts_from_runs,
+    is_shortest,
     runs_from_box,
     runs_from_counts,
 )
@@ -40,16 +41,21 @@ class BoxedMask:
         bbox_xyxy: half-open box inside the frame, pixels; ``(0, 0, 0, 0)`` for an empty mask.
         pixels: bool (h, w), the mask inside the box.
         frame_size: ``(height, width)`` of the frame, pixels.
+        counts: COCO's text of ``pixels``, where it is known; the box is tight then.
     """
 
     bbox_xyxy: Box
     pixels: Bool[np.ndarray, "h w"]
     frame_size: tuple[int, int]
+    counts: str | None = None
 
     @property
     def area(self) -> int:
-        """Number of pixels of the mask."""
-        return int(np.count_nonzero(self.pixels))
+        """Number of pixels of the mask, counted when first asked for."""
+        found: int | None = self.__dict__.get("_area")
+        if found is None:
+            found = self.__dict__["_area"] = int(np.count_nonzero(self.pixels))
+        return found
 
     def full(self) -> Bool[np.ndarray, "H W"]:
         """Return the mask over the whole frame, bool (H, W)."""
@@ -111,7 +117,8 @@ def add_mask(counts: UInt8[np.ndarray, "H W"], mask: BoxedMask) -> None:
     """Add 1, in place, where the mask lies; counts stay at most 255."""
     x0, y0, x1, y1 = mask.bbox_xyxy
     part = counts[y0:y1, x0:x1]
-    part += mask.pixels & (part < 255)
+    if part.size:
+        cv2.add(part, mask.pixels.view(np.uint8), dst=part)  # saturates
 
 
 def shift_mask(mask: BoxedMask, x: int, y: int) -> BoxedMask:
@@ -200,12 +207,14 @@ def encode_crop_rle(mask: BoxedMask) -> tuple[Box, Rle]:
         ``bbox_xywh`` in frame pixels and the RLE, whose size is the box's; for an empty mask
         zeros and an RLE of size ``[0, 0]`` without counts.
     """
-    mask = tighten(mask)
+    mask = mask if mask.counts else tighten(mask)
     x0, y0, x1, y1 = mask.bbox_xyxy
     height, width = y1 - y0, x1 - x0
     if not mask.pixels.size:
         return (0, 0, 0, 0), {"size": [0, 0], "counts": ""}
-    counts = counts_from_runs(runs_from_box(mask.pixels, (0, 0), (height, width)))
+    counts = mask.counts
+    if counts is None:
+        counts = counts_from_runs(runs_from_box(mask.pixels, (0, 0), (height, width)))
     return (x0, y0, width, height), {"size": [height, width], "counts": counts}
 
 
@@ -230,10 +239,14 @@ def decode_crop_rle(bbox_xywh: Any, rle: Any, frame_size: tuple[int, int]) -> Bo
         if counts:
             raise InputError(f"RLE of an empty box has counts {counts[:24]!r}")
         return empty_mask(frame_size)
-    (x0, y0, x1, y1), pixels = box_from_runs(runs_from_counts(counts, height * width), height)
+    runs = runs_from_counts(counts, height * width)
+    (x0, y0, x1, y1), pixels = box_from_runs(runs, height)
     if x1 == x0:
         return empty_mask(frame_size)
-    return BoxedMask((x0 + x, y0 + y, x1 + x, y1 + y), pixels, frame_size)
+    # a client's own text is sent back as it came, if it is what would be written here
+    is_tight = (x0, y0, x1, y1) == (0, 0, width, height)
+    known = counts if is_tight and is_shortest(counts, runs) else None
+    return BoxedMask((x0 + x, y0 + y, x1 + x, y1 + y), pixels, frame_size, known)
 
 
 def _inner_box(box: Any, frame_size: tuple[int, int]) -> Box:

@@ -12,11 +12,12 @@ Units: template pixels are 1/48 of the window's side.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32
 
 TEMPLATE_SIDE = 48
 """Side of the remembered silhouette, pixels; it spans the window."""
@@ -75,33 +76,35 @@ def register(
         config: weights of the masks against the motion.
     """
     count = silhouette.shape[0]
-    shift = np.zeros((count, 2), np.float32)
-    log_scale = np.zeros(count, np.float32)
-    variance = np.array(prior[0], np.float32)
+    place = np.zeros((count, 3), np.float32)
     if count == 0:
-        return Registration(shift, log_scale, variance)
+        return Registration(place[:, :2], place[:, 2], np.array(prior[0], np.float32))
     own = search[:, 0]
     open_part = 1 - np.minimum(search[:, 1] + search[:, 2], 1)
+    views = own[_MIDDLE], open_part[_MIDDLE]
     # a search would leap to chance agreements that the refinement cannot reach
     lost = prior[0] > _SEARCH_FROM**2
     if lost.any():
         seen = np.maximum(1 - _grow(1 - open_part[lost]), own[lost]).astype(np.float32)
         remembered = silhouette[lost], known[lost]
-        shift[lost] = _search_shift(*remembered, own[lost], seen, prior[0][lost], config)
-    views = np.stack([own, open_part], 1)
+        place[lost, :2] = _search_shift(*remembered, own[lost], seen, prior[0][lost], config)
+        views = _resample(own, open_part, range(count), place)
+    precision = 1 / np.stack([prior[0], prior[0], prior[1]], 1)
     hessian = np.empty((count, 3, 3), np.float32)
+    limit = config.max_log_scale
     moving = np.arange(count)
+    rows: Any = slice(None)  # the first time nothing need be copied
     for _ in range(_REFINEMENTS):
-        now = shift[moving], log_scale[moving], prior[0][moving], prior[1][moving]
-        placed = _resample(views, moving, now[0], now[1])
-        step, hessian[moving] = _refine(silhouette[moving], known[moving], placed, now, config)
-        shift[moving] += step[:, :2]
-        limit = config.max_log_scale
-        log_scale[moving] = np.clip(now[1] + step[:, 2], -limit, limit)
+        now = place[rows], precision[rows]
+        step, hessian[rows] = _refine(silhouette[rows], known[rows], views, now, config)
+        place[rows] += step
+        place[:, 2] = np.clip(place[:, 2], -limit, limit)
         moving = moving[np.abs(step * _SETTLED_UNITS).max(1) > _SETTLED]
         if not len(moving):
             break
-    return Registration(shift, log_scale, _largest_variance(hessian))
+        rows = moving
+        views = _resample(own, open_part, moving.tolist(), place[moving])
+    return Registration(place[:, :2], place[:, 2], _largest_variance(hessian))
 
 
 def _grow(maps: Float32[np.ndarray, "N h w"]) -> Float32[np.ndarray, "N h w"]:
@@ -143,26 +146,31 @@ def _search_shift(
 
 
 def _resample(
-    views: Float32[np.ndarray, "N 2 72 72"],
-    rows: Int64[np.ndarray, " M"],
-    shift: Float32[np.ndarray, "M 2"],
-    log_scale: Float32[np.ndarray, " M"],
-) -> Float32[np.ndarray, "2 M 48 48"]:
-    """Return (own, open) of some search crops as the displaced, scaled template sees them."""
-    placed = np.empty((2, len(rows), TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32)
+    own: Float32[np.ndarray, "N 72 72"],
+    open_part: Float32[np.ndarray, "N 72 72"],
+    rows: Sequence[int],
+    place: Float32[np.ndarray, "M 3"],
+) -> tuple[Float32[np.ndarray, "M 48 48"], Float32[np.ndarray, "M 48 48"]]:
+    """Return own and open part of some search crops as the displaced, scaled template sees them."""
+    shape = (len(rows), TEMPLATE_SIDE, TEMPLATE_SIDE)
+    views = np.empty(shape, np.float32), np.empty(shape, np.float32)
     middle, center = SEARCH_SIDE / 2 - 0.5, TEMPLATE_SIDE / 2 - 0.5
     matrix = np.zeros((2, 3), np.float32)
-    scales = np.exp(log_scale).tolist()
-    for index, row in enumerate(rows.tolist()):
+    scales = np.exp(place[:, 2]).tolist()
+    for index, row in enumerate(rows):
         scale = scales[index]
         matrix[0, 0] = matrix[1, 1] = scale
-        matrix[:, 2] = shift[index] + (middle - scale * center)
-        for view, target in zip(views[row], placed[:, index], strict=True):
-            cv2.warpAffine(view, matrix, target.shape, dst=target, flags=_WARP)
-    return placed
+        matrix[:, 2] = place[index, :2] + (middle - scale * center)
+        for crop, view in zip((own[row], open_part[row]), views, strict=True):
+            cv2.warpAffine(crop, matrix, shape[1:], dst=view[index], flags=_WARP)
+    return views
 
 
+_MIDDLE = np.s_[:, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
+"""What a template sees of a search crop before it is displaced."""
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+_BLUR = 5
+_REACH = _BLUR // 2
 _FROM_CENTER = np.arange(TEMPLATE_SIDE, dtype=np.float32) - TEMPLATE_SIDE / 2 + 0.5
 # as large as the maps: numpy is slower where it repeats a row
 _ACROSS = np.tile(_FROM_CENTER, (TEMPLATE_SIDE, 1))
@@ -172,26 +180,32 @@ _DOWN = np.ascontiguousarray(_ACROSS.T)
 def _refine(
     silhouette: Float32[np.ndarray, "N 48 48"],
     known: Float32[np.ndarray, "N 48 48"],
-    placed: Float32[np.ndarray, "2 N 48 48"],
-    current: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    views: tuple[Float32[np.ndarray, "N 48 48"], Float32[np.ndarray, "N 48 48"]],
+    current: tuple[Float32[np.ndarray, "N 3"], Float32[np.ndarray, "N 3"]],
     config: PlacementConfig,
 ) -> tuple[Float32[np.ndarray, "N 3"], Float32[np.ndarray, "N 3 3"]]:
     """Return one step (dx, dy, log scale) and the precision of what it leads to.
 
     Source: efficient second-order minimisation, Benhimane and Malis 2004, with a prior.
+
+    Args:
+        silhouette: the remembered silhouette, [0, 1].
+        known: where it is known, [0, 1].
+        views: own mask and open part where the template is now.
+        current: where that is (dx, dy, log scale), and the precision of the prediction.
+        config: weight of the masks.
     """
-    shift, log_scale, prior_variance, scale_variance = current
+    place, precision = current
     count = len(known)
-    weight = placed[1] * known
-    system = _system(silhouette, placed[0], weight).reshape(count, 4, -1)
-    weighted = system[:, :3] * weight.reshape(count, 1, -1)
+    weight = views[1] * known
+    system = _system(silhouette, views[0], weight).reshape(4, count, -1)
+    weighted = system[:3] * weight.reshape(count, -1)
+    products = weighted.transpose(1, 0, 2) @ system.transpose(1, 2, 0)
     # the blur spreads one contour over five pixels: their errors are not independent
-    products = (weighted @ system.transpose(0, 2, 1)) * np.float32(5 / config.mask_noise)
-    precision = 1 / np.stack([prior_variance, prior_variance, scale_variance], 1)
-    now = np.concatenate([shift, log_scale[:, None]], 1)
+    products *= np.float32(_BLUR / config.mask_noise)
+    products.reshape(count, 12)[:, ::5] += precision  # the diagonal
     hessian = products[:, :, :3]
-    hessian[:, range(3), range(3)] += precision
-    step = np.linalg.solve(hessian, (products[:, :, 3] - precision * now)[..., None])[..., 0]
+    step = np.linalg.solve(hessian, (products[:, :, 3] - precision * place)[..., None])[..., 0]
     step[:, :2] = np.clip(step[:, :2], -2, 2)
     return step.astype(np.float32), hessian
 
@@ -200,28 +214,51 @@ def _system(
     silhouette: Float32[np.ndarray, "N 48 48"],
     own: Float32[np.ndarray, "N 48 48"],
     weight: Float32[np.ndarray, "N 48 48"],
-) -> Float32[np.ndarray, "N 4 48 48"]:
+) -> Float32[np.ndarray, "4 N 48 48"]:
     """Return each pixel's change with (x, y, log scale), and its error."""
     # both are blurred over what can be compared, and over no more: the occluder's contour must
     # not look like the object's
-    maps = np.empty((*weight.shape, 3), np.float32)
-    maps[..., 0] = weight
-    np.multiply(own, weight, out=maps[..., 1])
-    np.multiply(silhouette, weight, out=maps[..., 2])
-    for one in maps:
-        cv2.blur(one, (5, 5), dst=one)
-    mass = 1 / np.maximum(maps[..., 0], np.float32(0.04))
-    system = np.zeros((len(weight), 4, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32)
+    maps = np.empty((len(weight), 3, TEMPLATE_SIDE + 2 * _REACH, TEMPLATE_SIDE), np.float32)
+    share, seen, remembered = maps[:, :, _REACH:-_REACH].transpose(1, 0, 2, 3)
+    share[:] = weight
+    np.multiply(own, weight, out=seen)
+    np.multiply(silhouette, weight, out=remembered)
+    _blur(maps)
+    mass = 1 / np.maximum(share, np.float32(0.04))
     # the mean of both gradients converges faster, and moves a silhouette out of open background
-    both = (maps[..., 1] + maps[..., 2]) * mass
+    both = (seen + remembered) * mass
     both *= np.float32(0.25)
-    np.subtract(both[:, :, 2:], both[:, :, :-2], out=system[:, 0, :, 1:-1])
-    np.subtract(both[:, 2:], both[:, :-2], out=system[:, 1, 1:-1])
+    system = np.empty((4, *weight.shape), np.float32)
+    across, down, outward, error = system
+    _difference(both, across)
+    np.subtract(both[:, 2:], both[:, :-2], out=down[:, 1:-1])
+    down[:, :: TEMPLATE_SIDE - 1] = 0
     # the log scale moves a pixel by its distance from the centre, in template pixels
-    np.multiply(system[:, 0], _ACROSS, out=system[:, 2])
-    system[:, 2] += system[:, 1] * _DOWN
-    np.multiply(maps[..., 2] - maps[..., 1], mass, out=system[:, 3])
+    np.multiply(across, _ACROSS, out=outward)
+    outward += np.multiply(down, _DOWN, out=both)
+    np.subtract(remembered, seen, out=error)
+    error *= mass
     return system
+
+
+def _blur(maps: Float32[np.ndarray, "N 3 52 48"]) -> None:
+    """Blur maps in place, those of one object as one tall image: sums run on from map to map.
+
+    The rows above and below each are the mirror of those inside, as OpenCV has it at an edge.
+    """
+    maps[:, :, :_REACH] = maps[:, :, 2 * _REACH : _REACH : -1]
+    maps[:, :, -_REACH:] = maps[:, :, -_REACH - 2 : -2 * _REACH - 2 : -1]
+    for tall in maps.reshape(len(maps), -1, TEMPLATE_SIDE):
+        cv2.blur(tall, (_BLUR, _BLUR), dst=tall)
+
+
+def _difference(
+    values: Float32[np.ndarray, "N 48 48"], across: Float32[np.ndarray, "N 48 48"]
+) -> None:
+    """Fill in the difference between the pixels right and left of each, 0 at the edges."""
+    flat = values.reshape(-1)
+    np.subtract(flat[2:], flat[:-2], out=across.reshape(-1)[1:-1])
+    across[:, :, :: TEMPLATE_SIDE - 1] = 0
 
 
 def _largest_variance(precision: Float32[np.ndarray, "N 3 3"]) -> Float32[np.ndarray, " N"]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int64, UInt8
 
 from amodal_model.errors import InputError
 
@@ -31,8 +31,8 @@ def runs_from_counts(counts: str, pixels: int) -> Int64[np.ndarray, " R"]:
     if codes.size == 0 or codes.max() > 63 or codes[-1] >= 0x20:
         raise InputError(f"RLE counts are not COCO runs: {counts[:24]!r}")
     runs = _numbers(codes.astype(np.int64))
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
+    runs[1::2].cumsum(out=runs[1::2])
+    runs[2::2].cumsum(out=runs[2::2])
     if runs.min() < 0 or runs.max() > pixels:
         odd = runs[(runs < 0) | (runs > pixels)][0]
         raise InputError(f"RLE counts hold a run of {odd} pixels, the frame has {pixels}")
@@ -44,7 +44,7 @@ def runs_from_counts(counts: str, pixels: int) -> Int64[np.ndarray, " R"]:
 
 def _numbers(codes: Int64[np.ndarray, " D"]) -> Int64[np.ndarray, " R"]:
     """Return the signed numbers that digits spell."""
-    ends = np.flatnonzero(codes < 0x20)
+    ends = (codes < 0x20).nonzero()[0]
     numbers = (codes[ends] ^ 0x10) - 0x10
     if ends.size == codes.size:
         return numbers
@@ -54,15 +54,54 @@ def _numbers(codes: Int64[np.ndarray, " D"]) -> Int64[np.ndarray, " R"]:
     if longest > _MAX_DIGITS:
         raise InputError(f"RLE counts hold a run of {longest} digits, limit {_MAX_DIGITS}")
     for digit in range(1, longest):
-        rows = np.flatnonzero(lengths > digit)
+        rows = (lengths > digit).nonzero()[0]
         numbers[rows] = (numbers[rows] << 5) + (codes[ends[rows] - digit] & 0x1F)
     return numbers
+
+
+def is_shortest(counts: str, runs: Int64[np.ndarray, " R"]) -> bool:
+    """Return whether a text of runs is the one that `counts_from_runs` gives.
+
+    Others have a run of no pixels that is not the first, or a number with a digit too many.
+
+    Args:
+        counts: COCO's text.
+        runs: that it spells.
+    """
+    if not runs[1:].all():
+        return False
+    codes = np.frombuffer(counts.encode("ascii"), np.uint8) - np.uint8(48)
+    before, last = codes[:-1], codes[1:]
+    # the last digit of a number says nothing where all of it is the sign of the one before
+    sign = (before & 0x10) // 0x10 * 0x1F
+    return not ((before >= 0x20) & (last == sign)).any()
+
+
+def _short_texts() -> UInt8[np.ndarray, "32768 3"]:
+    """Return the digits of the numbers from -16384 on, as characters; 0 where there is none."""
+    numbers = np.arange(-(1 << 14), 1 << 14)
+    size = np.where(numbers < 0, ~numbers, numbers)
+    texts = np.zeros((len(numbers), 3), np.uint8)
+    is_written = np.ones(len(numbers), bool)
+    for digit in range(3):
+        has_more = (size >> (5 * digit + 4)) > 0
+        characters = ((numbers >> (5 * digit)) & 0x1F) + has_more * 0x20 + 48
+        texts[:, digit] = np.where(is_written, characters, 0)
+        is_written &= has_more
+    return texts
+
+
+_SHORT_TEXTS = _short_texts()
+_SHORT = len(_SHORT_TEXTS) // 2
 
 
 def counts_from_runs(runs: Int64[np.ndarray, " R"]) -> str:
     """Return COCO's text of runs."""
     numbers = runs.copy()
     numbers[3:] -= runs[1:-2]
+    if numbers.max() < _SHORT and numbers.min() >= -_SHORT:
+        characters = np.asarray(_SHORT_TEXTS[numbers + _SHORT]).reshape(-1)
+        return characters[characters > 0].tobytes().decode("ascii")
     size = np.where(numbers < 0, ~numbers, numbers)
     longest = 1
     while size.max() >> (5 * longest - 1):
@@ -86,7 +125,7 @@ def box_from_runs(
         runs: of the mask.
         height: of the frame, pixels.
     """
-    ends = np.cumsum(runs)
+    ends = runs.cumsum()
     first, last = ends[: runs.size - runs.size % 2 : 2], ends[1::2]
     if not runs[1::2].all():
         is_part = runs[1::2] > 0
@@ -128,7 +167,7 @@ def runs_from_box(
     if pixels.size:
         turned = cv2.transpose(np.ascontiguousarray(pixels).view(np.uint8))
         columns[1:-1].reshape(wide, side)[:, :tall] = turned.reshape(wide, tall)
-    changes = np.flatnonzero(columns[1:] != columns[:-1])
+    changes = (columns[1:] != columns[:-1]).nonzero()[0]
     x, y = corner_xy
     positions = (changes // side + x) * height + (changes % side + y) if side else changes
     edges = np.empty(positions.size + 2, np.int64)

@@ -88,6 +88,14 @@ class PreparedStep(NamedTuple):
     frame_gap: float
 
 
+class _Advanced(NamedTuple):
+    """Estimates of a frame, the moved state, and how many masks hold each pixel."""
+
+    estimates: list[Estimate]
+    state: StreamState
+    coverage: UInt8[np.ndarray, "H W"] | None
+
+
 class AmodalSegmenter:
     """Completes the visible masks of streams, frame by frame."""
 
@@ -160,12 +168,10 @@ class AmodalSegmenter:
 
     def step_prepared(self, steps: Sequence[PreparedStep]) -> list[tuple[FrameResult, StreamState]]:
         """Return result and new state of each prepared step, out of one call of the engine."""
+        least_overlap = self.config.least_overlap
         return [
-            (
-                complete(estimates, state.lost_ids, state.frame_size, self.config.least_overlap),
-                state,
-            )
-            for estimates, state in self._advance_prepared(steps)
+            (complete(found, state.lost_ids, state.frame_size, least_overlap, counts), state)
+            for found, state, counts in self._advance_prepared(steps)
         ]
 
     def advance(
@@ -178,13 +184,11 @@ class AmodalSegmenter:
             LimitError: more than 1024 objects.
         """
         step = self.prepare(StepRequest(None, visible, state, frame_gap))
-        (advanced,) = self._advance_prepared([step])
-        return advanced
+        ((estimates, state, _),) = self._advance_prepared([step])
+        return estimates, state
 
-    def _advance_prepared(
-        self, steps: Sequence[PreparedStep]
-    ) -> list[tuple[list[Estimate], StreamState]]:
-        advanced: list[tuple[list[Estimate], StreamState]] = [([], step.state) for step in steps]
+    def _advance_prepared(self, steps: Sequence[PreparedStep]) -> list[_Advanced]:
+        advanced = [_Advanced([], step.state, None) for step in steps]
         busy = [index for index, step in enumerate(steps) if step.own]
         followed = [self._follow(steps[index]) for index in busy]
         parts = [
@@ -193,7 +197,8 @@ class AmodalSegmenter:
         ]
         stepped = step_together(self.engine, parts)
         for index, placed, result in zip(busy, followed, stepped, strict=True):
-            advanced[index] = _move(steps[index], placed, *result)
+            coverage = placed.views[0].coverage.counts
+            advanced[index] = _Advanced(*_move(steps[index], placed, *result), coverage)
         return advanced
 
     def _follow(self, step: PreparedStep) -> Placed:

@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from amodal_model.geometry import (
     Coverage,
     Window,
-    crop_masks,
     old_from_new,
     paste_logits,
+    sample_masks,
     window_around,
 )
 from amodal_model.masks import BoxedMask, add_mask
@@ -100,11 +100,13 @@ class Placed(NamedTuple):
         inputs: what the network sees of them.
         tracks: where they are.
         stand_ins: by row, where an object is taken to be whose mask alone is missing.
+        views: what each was found in, stand-ins among what covers others.
     """
 
     inputs: StepInputs[np.ndarray]
     tracks: Tracks
     stand_ins: dict[int, BoxedMask]
+    views: Sequence[View]
 
 
 def new_tracks(count: int) -> Tracks:
@@ -154,7 +156,7 @@ def follow(
     crop[is_missing, 1] = 1 - crop[is_missing, 2]
     is_new = np.zeros(len(views), bool)
     moved = placed._replace(window=window, is_new=is_new)
-    return Placed(StepInputs(crop, theta, context), moved, stand_ins)
+    return Placed(StepInputs(crop, theta, context), moved, stand_ins, views)
 
 
 def _silhouette(tracks: Tracks, row: int, frame_size: tuple[int, int]) -> BoxedMask:
@@ -181,11 +183,11 @@ def _crops(
     views: Sequence[View], windows: Float64[np.ndarray, "N 3"], side: int
 ) -> Float32[np.ndarray, "N 3 s s"]:
     """Return (own, others, outside) of each window, [0, 1]."""
-    crops = np.empty((len(views), 3, side, side), np.uint8)
-    for crop, view, (x, y, window_side) in zip(crops, views, windows.tolist(), strict=True):
-        cropped = crop_masks(view.own, view.coverage, Window(x, y, window_side), side)
-        crop[:] = cropped.transpose(2, 0, 1)[:3]
-    shares = crops.astype(np.float32)
+    planes = np.empty((len(views), 4, side, -(-side // 16) * 16), np.uint8)
+    for crop, view, (x, y, window_side) in zip(planes, views, windows.tolist(), strict=True):
+        sampled = sample_masks(view.own, view.coverage, Window(x, y, window_side), side)
+        cv2.split(sampled, list(crop))
+    shares = planes[:, :3, :, :side].astype(np.float32)
     shares /= 255
     return shares
 
@@ -253,7 +255,9 @@ def _place(
     template = predicted.template[old]
     prior = predicted.variance[old]
     scale_prior = np.maximum(predicted.surprise[old, 1], motion.least_surprise[1])
-    known = np.where(is_missing[old, None, None], np.float32(0), template[:, 1])
+    known = template[:, 1]
+    if is_missing.any():
+        known = np.where(is_missing[old, None, None], np.float32(0), known)
     found = register(template[:, 0], known, search, (prior, scale_prior), placement)
     window = predicted.window.copy()
     window[old, :2] += found.shift_xy * (window[old, 2:] / TEMPLATE_SIDE)
@@ -291,16 +295,18 @@ def _lacks_mask(tracks: Tracks, search: Float32[np.ndarray, "M 3 72 72"]) -> Boo
     A segmenter drops a mask now and then. Believed, such a frame would overwrite the memory with
     background, and push the silhouette under the nearest occluder.
     """
-    old = np.flatnonzero(~tracks.is_new)
-    template, variance = tracks.template[old], tracks.variance[old]
+    is_missing = np.zeros(len(tracks.is_new), bool)
+    has_none = ~search[:, 0].any((1, 2))
+    if not has_none.any():
+        return is_missing
+    without = np.flatnonzero(~tracks.is_new)[has_none]
+    template, variance = tracks.template[without], tracks.variance[without]
     margin = (SEARCH_SIDE - TEMPLATE_SIDE) // 2
-    predicted = search[:, 1:, margin:-margin, margin:-margin]
+    predicted = search[has_none, 1:, margin:-margin, margin:-margin]
     is_open = 1 - np.minimum(predicted[:, 0] + predicted[:, 1], 1)
     silhouette = template[:, 0] * template[:, 1]
     share = (silhouette * is_open).sum((1, 2)) / np.maximum(silhouette.sum((1, 2)), 1)
-    has_none = ~search[:, 0].any((1, 2))
-    is_missing = np.zeros(len(tracks.is_new), bool)
-    is_missing[old] = has_none & (share > MISSING_OPEN) & (variance < MISSING_SIGMA**2)
+    is_missing[without] = (share > MISSING_OPEN) & (variance < MISSING_SIGMA**2)
     return is_missing
 
 

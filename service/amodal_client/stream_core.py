@@ -52,7 +52,7 @@ from amodal_client.stream_messages import (
     read_server_message,
 )
 from amodal_client.stream_options import ResumePoint, StreamSetup
-from amodal_client.stream_orders import Orders
+from amodal_client.stream_orders import LastMasks, Orders
 from amodal_client.stream_wire import REPLAYED, Op, Packet, read_meta, unpack
 
 _log = logging.getLogger("amodal_client")
@@ -62,6 +62,8 @@ ACK_S = 0.5
 PACED_SLACK = 0.75
 """Share of the wanted period that must have passed between two frames, as at the server."""
 MAX_UNANSWERED = 4096
+MAX_KEPT = 16
+"""Latest frames of a camera's stream that are kept for a server that forgets them."""
 _LATENCIES = 4096
 _EVENT_BYTES = 128
 
@@ -103,6 +105,10 @@ class StreamCore:
         self.is_connected = False
         self._point = setup.resume or ResumePoint("", -1, 0)
         self._is_lossless = setup.request.mode == "lossless"
+        # who follows objects through images is to see again what a snapshot does not hold
+        self._is_shown_again = not self._is_lossless and setup.request.masks != "given"
+        self._repeating: int | None = None
+        self._thinned_seq = -1
         self._credits = 0
         self._mailbox: tuple[int, OutgoingFrame] | None = None
         self._queue: deque[int] = deque()
@@ -114,6 +120,7 @@ class StreamCore:
         self._orders = Orders()
         self._control: deque[str] = deque()
         self._objects: dict[int, StreamObject] = {}
+        self._latest: dict[int, StreamObject] = {}
         self._unacked, self._ack_due_s, self._received_seq = 0, math.inf, -1
         self._events: deque[tuple[StreamEvent, int]] = deque()
         self._event_bytes = 0
@@ -302,14 +309,17 @@ class StreamCore:
     def _restore(self, kind: str, received: int) -> list[int]:
         """Queue what is to be sent again and return the frames that are lost."""
         is_prompted = self.setup.request.masks == "prompted"
+        latest = self._point.last_result
+        at = latest + 1 if self._is_lossless else latest if self._is_kept(latest) else None
         floor = received
-        if kind == "cold" and is_prompted:
-            floor = self._point.last_result  # its memory comes from prompts with the last masks
+        if kind == "cold" and is_prompted:  # its memory comes from prompts with the last masks
+            floor = latest if at is None else at - 1
+        is_forgotten = kind == "cold" or (kind == "warm" and self._thinned_seq > received)
         restored = self._orders.again(
             kind,
             received,
-            self._objects if is_prompted else {},
-            at=self._point.last_result + 1 if self._is_lossless else None,
+            self._latest if is_prompted else {},
+            LastMasks(at, is_forgotten, is_for_all_frames=self._is_lossless),
         )
         self._control.extend(encode_message(message) for message in restored.messages)
         floor = max(floor, restored.reset_at - 1)
@@ -340,9 +350,13 @@ class StreamCore:
                 continue
             if is_hot and seq <= received:
                 sent.is_of_before = True
-            elif sent.frame is None or seq <= floor:
+            elif not self._is_lossless or sent.frame is None or seq <= floor:
                 lost.append(seq)
         return lost
+
+    def _is_kept(self, seq: int) -> bool:
+        sent = self._frames.get(seq)
+        return sent is not None and sent.frame is not None
 
     def _skipped(self, kind: str) -> int:
         skipped = self._evicted if kind != "hot" else 0
@@ -356,6 +370,7 @@ class StreamCore:
         self._control.clear()
         self._unacked, self._ack_due_s = 0, math.inf
         self._again.clear()
+        self._repeating = None
         was_end_sent, self._is_end_sent = self._is_end_sent, False
         if self.is_over:
             return
@@ -425,23 +440,51 @@ class StreamCore:
         return math.inf if self.is_overfull else self._ack_due_s
 
     def _next_frame(self) -> Shipment | None:
+        if self._repeating is not None:
+            return None  # it would be superseded
         for queued, flags in ((self._again, REPLAYED), (self._queue, 0)):
             while queued:
                 seq = queued.popleft()
                 sent = self._frames.get(seq)
                 if sent is not None and sent.frame is not None:  # not let go of meanwhile
+                    self._repeating = None if self._is_lossless else seq
                     return Shipment(seq, sent.frame, flags)
         if self._mailbox is None:
             return None
         (seq, frame), self._mailbox = self._mailbox, None
         self._bound_unanswered()
+        if self._is_shown_again:
+            self._keep(seq, frame)
         return Shipment(seq, frame, 0)
 
     def _bound_unanswered(self) -> None:
         """Give up the oldest frames of a server that answers nothing."""
         while len(self._frames) > MAX_UNANSWERED:
-            self._forget(next(iter(self._frames)))
+            seq = next(seq for seq, sent in self._frames.items() if not sent.is_answered)
+            self._forget(seq)
             self._lost += 1
+
+    def _keep(self, seq: int, frame: OutgoingFrame) -> None:
+        """Keep a camera's frame beside those before it, which are thinned out for it."""
+        sent = self._frames[seq]
+        sent.frame, sent.cost = frame, frame.size_bytes
+        self._kept_bytes += sent.cost
+        kept = [each for each, sent in self._frames.items() if sent.frame is not None]
+        while len(kept) > 1 and (
+            len(kept) > MAX_KEPT or self._kept_bytes > self.setup.buffer_bytes
+        ):
+            # the one without which the time between two is shortest; the latest stays
+            spans = [later - sooner for sooner, later in zip(kept, kept[2:], strict=False)]
+            self._thin_out(kept.pop(spans.index(min(spans)) + 1 if spans else 0))
+
+    def _thin_out(self, seq: int) -> None:
+        self._thinned_seq = max(self._thinned_seq, seq)
+        sent = self._frames[seq]
+        if sent.is_answered:
+            self._forget(seq)
+            return
+        self._kept_bytes -= sent.cost
+        sent.frame, sent.cost = None, 0
 
     def packed(self, shipment: Shipment) -> bytes:
         """Return the message of a frame whose image is coded.
@@ -459,8 +502,16 @@ class StreamCore:
     def refuse(self, seq: int, reason: str) -> None:
         """Drop a frame of which it turned out late that it cannot be sent."""
         self._credits += 1
+        self._end_repeat(seq)
+        sent = self._frames.get(seq)
         self._forget(seq)
-        self._drop_here([seq], reason)
+        if sent is None or not sent.is_answered:
+            self._drop_here([seq], reason)
+
+    def _end_repeat(self, seq: int) -> None:
+        """Let the next frame go out after one that is shown again."""
+        if self._repeating is not None and seq >= self._repeating:
+            self._repeating = None
 
     # Coming in ---------------------------------------------------------------------------------
 
@@ -487,8 +538,10 @@ class StreamCore:
         self._received_seq = max(self._received_seq, header.seq)
         self._ack_due_s = min(self._ack_due_s, now_s + ACK_S)
         self._unacked += 1
+        self._end_repeat(header.seq)
         if header.seq <= self._point.last_result:
             return  # sent again after a resume
+        self._latest = self._objects
         self._point = self._point._replace(last_result=header.seq)
         latency_ms = self._answer(header.seq, now_s)
         self._results += 1
@@ -541,7 +594,19 @@ class StreamCore:
         """Mark a frame as answered; it is kept where a server restarted would need it again."""
         sent = self._frames[seq]
         sent.is_answered = True
-        if sent.frame is None or seq <= self._stored_seq:
+        if self._is_shown_again:
+            self._forget_stored()
+        if sent.frame is None or (seq <= self._stored_seq and not self._is_shown_again):
+            self._forget(seq)
+
+    def _forget_stored(self) -> None:
+        """Let go of frames that have their result and are in a snapshot.
+
+        The latest of a camera's stream stays: objects are shown in it if the snapshot is lost.
+        """
+        stored = self._before(self._stored_seq + 1)
+        latest = self._point.last_result if self._is_shown_again else -1
+        for seq in [seq for seq, sent in stored if sent.is_answered and seq != latest]:
             self._forget(seq)
 
     def _forget(self, seq: int) -> None:
@@ -554,6 +619,9 @@ class StreamCore:
 
     def _take_dropped(self, message: Dropped) -> None:
         for first, last in message.ranges:
+            self._end_repeat(last)
+            if self._is_lossless and message.cause == "drained":
+                continue  # it is sent again
             seqs = [
                 seq
                 for seq, sent in self._frames.items()
@@ -567,9 +635,7 @@ class StreamCore:
     def _take_checkpoint(self, message: Checkpoint) -> None:
         self._stored_seq = max(self._stored_seq, message.seq)
         self._orders.stored(self._stored_seq)
-        covered = [s for s, sent in self._before(message.seq + 1) if sent.is_answered]
-        for seq in covered:
-            self._forget(seq)
+        self._forget_stored()
         if not any(sent.is_answered for sent in self._frames.values()):
             self._evicted = 0
 

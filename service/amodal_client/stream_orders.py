@@ -43,6 +43,21 @@ class Restored(NamedTuple):
     reset_at: int
 
 
+class LastMasks(NamedTuple):
+    """How the visible masks of the last result help a server that has forgotten.
+
+    Attributes:
+        at: frame from which they are shown; None: the next.
+        are_all_shown: whether all objects are, and not only those of orders that are forgotten.
+        is_for_all_frames: whether every frame comes again, and orders with theirs; else the last
+            masks stand for them.
+    """
+
+    at: int | None
+    are_all_shown: bool
+    is_for_all_frames: bool
+
+
 class Orders:
     """The orders of a stream that a resume may need."""
 
@@ -88,7 +103,7 @@ class Orders:
         ][-MAX_ORDERS:]
 
     def again(
-        self, kind: str, received: int, objects: Mapping[int, StreamObject], at: int | None
+        self, kind: str, received: int, objects: Mapping[int, StreamObject], last: LastMasks
     ) -> Restored:
         """Return what is to be sent again after a resume.
 
@@ -96,17 +111,17 @@ class Orders:
             kind: what is left of the server's memory.
             received: last frame in that memory; -1: none.
             objects: as they were last told of; empty where prompts are not used.
-            at: frame from which objects are shown by their last masks, in a lossless stream, whose
-                frames come again; None: the frames are gone, so the last masks stand for prompts.
+            last: how their last masks are used.
         """
         sent: list[OrderMessage] = []
-        shown: set[int] = set(objects) if kind == "cold" else set()
+        shown: set[int] = set(objects) if last.are_all_shown else set()
         reset_at = -1
         for each in self._orders:
             if each.effective_seq is not None:
                 if kind == "hot" or each.effective_seq <= received:
                     continue
-                if objects and (kind == "cold" or at is None) and not _removes(each.message):
+                stands_in = kind == "cold" or not last.is_for_all_frames
+                if objects and stands_in and not _removes(each.message):
                     shown |= _tracks(each.message)
                     continue
                 each.effective_seq = None
@@ -118,7 +133,7 @@ class Orders:
             if track_id in shown and each.visible is not None
         )
         if masks:
-            sent.insert(0, PromptMessage(masks, at="next" if at is None else at))
+            sent.insert(0, PromptMessage(masks, at="next" if last.at is None else last.at))
         return Restored(sent, reset_at)
 
 

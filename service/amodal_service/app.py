@@ -69,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyMeter)
     app.add_middleware(TusHeaders)
     app.add_middleware(RequestContext)
+    app.include_router(streams.socket_router)
     for module in (segment, jobs, job_results, uploads, streams, protocol, models, health):
         app.include_router(module.router)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from typing import Any
 
@@ -20,7 +21,7 @@ from amodal_client import (
     StreamResult,
     UsageError,
 )
-from amodal_client.stream_core import ACK_RESULTS, Shipment, StreamCore
+from amodal_client.stream_core import ACK_RESULTS, MAX_KEPT, Shipment, StreamCore
 from amodal_client.stream_frames import make_frame
 from amodal_client.stream_messages import (
     Ack,
@@ -119,12 +120,13 @@ class Breaking(RuleBasedStateMachine):
     """Frames, results and breaks in any order; what was promised holds to the end."""
 
     mode = "lossless"
-    buffer_bytes = BUFFER
+    masks = "given"
+    buffer_bytes = most_kept = BUFFER
     kinds: tuple[SessionKind, ...] = ("hot", "warm", "cold")
 
     def __init__(self) -> None:
         super().__init__()
-        self.wire = Wire(self.mode, delta=True, buffer_bytes=self.buffer_bytes)
+        self.wire = Wire(self.mode, masks=self.masks, delta=True, buffer_bytes=self.buffer_bytes)
         self.sent = 0
 
     @rule(count=st.integers(1, 5))
@@ -195,7 +197,7 @@ class Breaking(RuleBasedStateMachine):
 
     @invariant()
     def bytes_are_bounded(self) -> None:
-        assert 0 <= self.wire.core._kept_bytes <= BUFFER
+        assert 0 <= self.wire.core._kept_bytes <= self.most_kept
         costs = sum(each.cost for each in self.wire.core._frames.values())
         assert costs == self.wire.core._kept_bytes
 
@@ -231,6 +233,11 @@ class BreakingLive(Breaking):
         assert self.wire.core._kept_bytes == 0
 
 
+class BreakingPrompted(BreakingLive):
+    masks = "prompted"
+    most_kept = MAX_KEPT * 800
+
+
 _settings = settings(
     max_examples=150,
     stateful_step_count=40,
@@ -242,6 +249,8 @@ TestLossless = Breaking.TestCase
 TestLossless.settings = _settings
 TestRealtime = BreakingLive.TestCase
 TestRealtime.settings = _settings
+TestPrompted = BreakingPrompted.TestCase
+TestPrompted.settings = _settings
 
 
 def test_a_realtime_stream_sends_the_latest_frame_and_tells_of_the_others() -> None:
@@ -379,9 +388,76 @@ def test_after_a_cold_resume_objects_are_shown_by_their_last_masks(mode: str) ->
     wire.core.send(frame_of(2), 0.0)
     wire.settle()
     again = wire.server.prompts[1]
-    assert again.at == (2 if mode == "lossless" else "next")
+    assert again.at == (2 if mode == "lossless" else 1)
     shown = {each.track_id: each.bbox for each in again.objects}
     assert shown == {1: (0, 2, 5, 6), 2: (0, 0, 32, 24)}
+    # a camera's last frame is shown again, with the masks that it had
+    assert wire.server.steps == ([0, 1, 2] if mode == "lossless" else [0, 1, 1, 2])
+    assert [each.seq for each in wire.results] == [0, 1, 2]
+
+
+def test_a_lossless_stream_keeps_the_frames_that_a_stopping_server_drops() -> None:
+    wire = Wire("lossless")
+    for i in range(2):
+        wire.core.send(frame_of(i), 0.0)
+    wire.drain_client()
+    wire.to_server.clear()
+    wire.to_client.append(encode_message(Dropped(((0, 1),), "drained")))
+    wire.settle()
+    wire.core.closed(1001, "")
+    wire.connect("warm")
+    wire.settle()
+    assert [each.seq for each in wire.results] == [0, 1]
+    assert wire.end().totals.dropped == {}
+
+
+@pytest.mark.parametrize("masks", ["prompted", "motion"])
+def test_a_camera_s_stream_shows_again_what_the_snapshot_does_not_hold(masks: str) -> None:
+    wire = Wire("realtime", masks=masks)
+    for i in range(6):
+        wire.core.send(frame_of(i), 0.0)
+        wire.settle()
+        wire.to_client += wire.server.checkpoint(1)
+    wire.core.send(frame_of(6), 0.0)
+    wire.drain_client()  # under way when the connection breaks
+    wire.core.closed(1006, "")
+    wire.to_server.clear()
+    wire.core.send(frame_of(7), 0.0)
+    wire.connect("warm")
+    wire.settle()
+    assert wire.server.steps == [0, 1, 2, 3, 4, 5, 2, 3, 4, 5, 7]
+    assert [each.seq for each in wire.results] == [0, 1, 2, 3, 4, 5, 7]
+    assert wire.server.prompts == []  # all of them were seen again
+    totals = wire.end().totals
+    assert (totals.results, totals.lost, dict(totals.dropped)) == (7, 1, {})
+
+
+def test_of_many_frames_some_are_shown_again_and_the_last_with_its_masks() -> None:
+    wire = Wire("realtime", masks="prompted")
+    for i in range(61):
+        wire.core.send(frame_of(i), 0.0)
+        wire.settle()
+        wire.to_client += wire.server.checkpoint(0)
+    wire.core.closed(1006, "")
+    wire.connect("warm")
+    wire.settle()
+    again = wire.server.steps[61:]
+    assert len(again) <= MAX_KEPT
+    assert again[-1] == 60
+    assert max(b - a for a, b in itertools.pairwise([0, *again])) <= 8
+    (shown,) = wire.server.prompts
+    assert shown.at == 60
+    assert {each.track_id for each in shown.objects} == {1, 2}
+
+
+def test_given_masks_are_not_sent_again_by_a_camera_s_stream() -> None:
+    wire = Wire("realtime")
+    for i in range(3):
+        wire.core.send(frame_of(i), 0.0)
+        wire.settle()
+    wire.core.closed(1006, "")
+    wire.connect("warm")
+    wire.settle()
     assert wire.server.steps == [0, 1, 2]
 
 

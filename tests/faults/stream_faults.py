@@ -223,7 +223,12 @@ async def _come_back(stream: LoadStream) -> int:
     if stream.options["mode"] == "lossless":
         stream.rewind()
         return 0
-    return 0 if welcome.session == "hot" else stream.forget_outstanding()
+    if welcome.session == "hot":
+        return 0
+    lost = stream.forget_outstanding()
+    if stream.options["masks"] != "given":
+        await stream.repeat()
+    return lost
 
 
 async def _shoot(stream: LoadStream, begun_s: float) -> None:

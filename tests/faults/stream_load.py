@@ -378,6 +378,24 @@ class LoadStream:
         for seq in [seq for seq in self.dropped if seq >= self.next_seq]:
             del self.dropped[seq]  # drained when the server stopped: sent again
 
+    async def repeat(self) -> None:
+        """After a resume: show what the server has seen and does not remember, one by one.
+
+        Raises:
+            ConnectionError: the connection has ended.
+        """
+        assert self.welcome is not None
+        live, self._resent_from = self.next_seq, self.next_seq
+        for seq in sorted(each for each in self.latency_s if each > self.welcome.received_seq):
+            self.next_seq = seq
+            try:
+                while not await self.send(round((seq + 1) * 1e9 / self.options["fps"])):
+                    await self.changed()
+            finally:
+                self.next_seq = live
+            while seq in self._outstanding:
+                await self.changed()
+
     def forget_outstanding(self) -> int:
         """Give up the frames that have no outcome yet; return how many."""
         count = len(self._outstanding)

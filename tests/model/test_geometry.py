@@ -104,6 +104,17 @@ def test_others_are_where_more_masks_lie_than_the_own() -> None:
     assert crop[..., 1].max() == 255, "where masks overlap, the other is seen too"
 
 
+@RNG_CASES
+@given(windows, windows)
+def test_a_crop_does_not_depend_on_those_made_before(first: Window, second: Window) -> None:
+    """Blocks of a mask are kept for its next crop, which may be of finer or coarser ones."""
+    mine, other = ellipse(150, 120, 40, 30), ellipse(180, 120, 30, 50)
+    kept = coverage_of(mine, other)
+    crop_masks(mine, kept, first, 72)
+    again = crop_masks(mine, kept, second, 96)
+    np.testing.assert_array_equal(again, crop_masks(mine, coverage_of(mine, other), second, 96))
+
+
 @pytest.mark.parametrize("shrink", [2, 4, 8])
 def test_large_windows_are_averaged(shrink: int) -> None:
     """Lines of one pixel, a crop pixel apart, would flicker if single pixels were sampled."""

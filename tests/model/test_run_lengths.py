@@ -21,7 +21,7 @@ from amodal_model.masks import (
     encode_crop_rle,
     encode_rle,
 )
-from amodal_model.run_lengths import counts_from_runs, runs_from_counts
+from amodal_model.run_lengths import counts_from_runs, is_shortest, runs_from_counts
 
 CASES = settings(max_examples=150, deadline=None, derandomize=True)
 
@@ -147,3 +147,35 @@ def test_differences_that_add_up_beyond_any_frame_are_refused() -> None:
     """Each number is small enough, their running sum is not."""
     with pytest.raises(InputError, match="RLE"):
         decode_rle({"size": [16384, 16384], "counts": "oooooo7" * 20_000})
+
+
+@CASES
+@given(boxed_masks())
+def test_a_text_that_was_read_is_written_as_it_came(mask: BoxedMask) -> None:
+    """The text is kept with the mask; one that is kept is the one that would be written."""
+    bbox, rle = encode_crop_rle(mask)
+    again = decode_crop_rle(bbox, rle, mask.frame_size)
+    assert again.counts == (rle["counts"] or None)
+    assert encode_crop_rle(again) == (bbox, rle)
+
+
+@pytest.mark.parametrize(
+    ("counts", "runs"),
+    [
+        ("222N0", [2, 2, 2, 0, 2]),  # a run of nothing between two runs
+        ("R0R0R0P0", [2, 2, 2, 2]),  # numbers with a digit more than they need
+    ],
+)
+def test_another_text_of_the_same_mask_is_not_kept(counts: str, runs: list[int]) -> None:
+    assert runs_from_counts(counts, sum(runs)).tolist() == runs
+    assert not is_shortest(counts, np.array(runs))
+    height = sum(runs) // 2
+    mask = decode_crop_rle([0, 0, 2, height], {"size": [height, 2], "counts": counts}, (9, 9))
+    assert mask.counts is None
+
+
+def test_the_text_of_a_loose_box_is_not_kept() -> None:
+    loose = decode_crop_rle([0, 0, 3, 1], {"size": [1, 3], "counts": "111"}, (9, 9))
+    assert loose.bbox_xyxy == (1, 0, 2, 1)
+    assert loose.counts is None
+    assert encode_crop_rle(loose) == ((1, 0, 1, 1), {"size": [1, 1], "counts": "01"})

@@ -31,7 +31,8 @@ def view(own: BoxedMask, *others: BoxedMask) -> View:
 
 def step(tracks: Tracks, *views: View, gap: float = 1.0) -> tuple[StepInputs[np.ndarray], Tracks]:
     """Follow, and remember what was seen as the network does."""
-    inputs, tracks, _ = follow(tracks, views, gap, PlacementConfig(), MotionConfig())
+    placed = follow(tracks, views, gap, PlacementConfig(), MotionConfig())
+    inputs, tracks = placed.inputs, placed.tracks
     blocked = np.minimum(inputs.crop[:, 1] + inputs.crop[:, 2], 1)
     seen = np.maximum(1 - blocked, inputs.crop[:, 0])
     halved = [

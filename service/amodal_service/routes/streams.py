@@ -31,6 +31,8 @@ from amodal_service.streams.outbox import CloseStream
 from amodal_service.streams.store import TICKET_S, StreamRow
 
 router = APIRouter(tags=["streams"])
+socket_router = APIRouter()
+"""Looked through before all others: whoever connects a thousand times waits least here."""
 
 TICKET_PREFIX = "amodal.ticket."
 SOCKET_PATH = "/v1/stream"
@@ -155,9 +157,12 @@ def _info(row: StreamRow, hub: StreamHub) -> StreamInfo:
     )
 
 
-@router.websocket(SOCKET_PATH)
+@socket_router.websocket(SOCKET_PATH)
 async def stream(websocket: WebSocket) -> None:
     """Run a stream over a websocket (docs/protocol.md)."""
+    if _is_gone(websocket):
+        await websocket.close()
+        return
     hub = hub_of(websocket)
 
     async def connect() -> Connected:
@@ -165,10 +170,20 @@ async def stream(websocket: WebSocket) -> None:
         ticket = _ticket(websocket)
         if ticket is not None:
             return await hub.connect(ticket)
-        owner = await run_sync(_owner, websocket)
+        has_key = "authorization" in websocket.headers  # which is looked up in the database
+        owner = await run_sync(_owner, websocket) if has_key else _owner(websocket)
         return await hub.connect_new(owner, _options(websocket, hub))
 
     await serve_connection(websocket, hub, connect)
+
+
+def _is_gone(websocket: WebSocket) -> bool:
+    """Return whether a client left before its handshake was read: its address is not known then.
+
+    Of a Unix socket it never is, nor is there a port.
+    """
+    server = websocket.scope.get("server")
+    return websocket.client is None and server is not None and server[1] is not None
 
 
 def _ticket(websocket: WebSocket) -> str | None:

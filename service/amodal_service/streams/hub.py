@@ -44,7 +44,7 @@ from amodal_service.streams.outbox import CloseStream
 from amodal_service.streams.scheduler import Scheduler
 from amodal_service.streams.session import Session, Terms
 from amodal_service.streams.snapshots import Leftovers, pack_snapshot, unpack_snapshot
-from amodal_service.streams.store import Change, Replica, Snapshot, StreamRow
+from amodal_service.streams.store import Change, NewStream, Replica, Snapshot, StreamRow
 from amodal_service.streams.tables import StreamState
 
 _log = structlog.get_logger()
@@ -53,6 +53,8 @@ TICK_S = 0.25
 SWEEP_S = 30.0
 SNAPSHOT_SHARE = 0.1
 """Share of the time that snapshots may take before they are made less often."""
+CAMERA_SNAPSHOT_S = 0.5
+"""Seconds between snapshots of a camera's stream whose objects are followed in its images."""
 MAX_SNAPSHOT_S = 10.0
 """Seconds between snapshots of a stream, however many streams there are."""
 _MAX_CPU_THREADS = 4
@@ -116,7 +118,9 @@ class StreamHub:
         self._reserved = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._new: dict[str, NewStream] = {}
         self._left: list[Change] = []
+        self._writing = asyncio.Lock()
         self._store_s = 0.0
         self._sources: dict[str, VisibleMaskSource[Any]] = {"given": GivenSource()}
         is_cpu = segmenter.engine.info.actual == CPU
@@ -234,6 +238,7 @@ class StreamHub:
             NoSlotError: no replica has room.
             UnavailableError: this server is stopping.
         """
+        await self._write_new()
         row = await run_sync(self._find_by_token, owner, token)
         options = StreamOptions.model_validate(row.options)
         replicas = await run_sync(self._live)
@@ -307,8 +312,13 @@ class StreamHub:
         if self.is_draining:
             raise CloseStream(CloseCode.DRAINING, "the server is stopping")
         made = (owner, options.model_dump(), self.replica_id)
-        row, token = await run_sync(store.create_connected, self._database, *made)
-        return await self._connect(row, token)
+        new = store.connected_stream(self._database, *made)
+        self._new[new.row.id] = new  # written within a tick, if it is still there
+        try:
+            return await self._connect(new.row, new.token)
+        except BaseException:
+            self._new.pop(new.row.id, None)
+            raise
 
     async def connect(self, ticket: str) -> Connected:
         """Connect to the stream of a ticket, which is used up.
@@ -364,11 +374,14 @@ class StreamHub:
         needed = stream_bytes(options)
         self._check_room(needed)
         self._reserved += needed
-        try:
-            memory, leftovers, kind = await run_sync(self._recall, row, options)
-        except BaseException:
-            self._reserved -= needed
-            raise
+        memory, leftovers = StreamMemory(), Leftovers()
+        kind: SessionKind = "new" if row.epoch <= 1 else "cold"
+        if row.snapshot_seq is not None:
+            try:
+                memory, leftovers, kind = await run_sync(self._recall, row, options)
+            except BaseException:
+                self._reserved -= needed
+                raise
         terms = Terms(
             row.id,
             row.owner,
@@ -393,10 +406,9 @@ class StreamHub:
     def _recall(
         self, row: StreamRow, options: StreamOptions
     ) -> tuple[StreamMemory, Leftovers, SessionKind]:
-        has_snapshot = row.snapshot_seq is not None
-        snapshot = store.load_snapshot(self._database, row.id) if has_snapshot else None
+        snapshot = store.load_snapshot(self._database, row.id)
         if snapshot is None:
-            return StreamMemory(), Leftovers(), "new" if row.epoch <= 1 else "cold"
+            return StreamMemory(), Leftovers(), "cold"
         source = self._source(options.masks)
         try:
             content, leftovers = unpack_snapshot(snapshot.content)
@@ -439,11 +451,26 @@ class StreamHub:
         )
         if state != "hot":
             self._release(session)
+        if session.is_blank and self._new.pop(session.terms.stream_id, None) is not None:
+            return  # nobody will ask for it
         self._left.append(Change(session.terms.stream_id, session.epoch, state))
         if not session.is_blank:  # those that had no frame wait for each other, up to a tick
             await self._write_left()
 
+    async def _write_new(self) -> None:
+        """Make new streams known to all; those that cannot be written wait for the next time."""
+        async with self._writing:
+            new, self._new = self._new, {}
+            if not new:
+                return
+            try:
+                await run_sync(store.insert_streams, self._database, list(new.values()))
+            except Exception as error:
+                self._new |= {key: each for key, each in new.items() if key in self._sessions}
+                _log.error("streams_database_failed", call="insert_streams", exc_info=error)
+
     async def _write_left(self) -> None:
+        await self._write_new()
         changes, self._left = self._left, []
         if changes:
             await self._try(store.write_changes, self._database, changes)
@@ -486,7 +513,7 @@ class StreamHub:
         await self._write_left()
         now_s = time.monotonic()
         settings, sessions = self.settings, list(self._sessions.values())
-        pause_s = snapshot_pause_s(settings.snapshot_s, self._store_s * len(sessions))
+        all_s = self._store_s * len(sessions)
         gone = [
             each
             for each in sessions
@@ -504,7 +531,7 @@ class StreamHub:
             each
             for each in sessions
             if each.memory.clock.seq > each.stored_seq
-            and now_s - each.stored_s > pause_s
+            and now_s - each.stored_s > snapshot_pause_s(self._wanted_pause_s(each), all_s)
             and each not in gone
             and each not in idle
         ]
@@ -519,6 +546,11 @@ class StreamHub:
                 self._release(session)
         self._measure(sessions)
 
+    def _wanted_pause_s(self, session: Session) -> float:
+        options, wanted_s = session.terms.options, self.settings.snapshot_s
+        is_seen_once = options.mode != "lossless" and options.masks != "given"
+        return min(wanted_s, CAMERA_SNAPSHOT_S) if is_seen_once else wanted_s
+
     def _measure(self, sessions: Sequence[Session]) -> None:
         connected = sum(1 for each in sessions if each.detached_s is None)
         metrics.STREAMS.labels("connected").set(connected)
@@ -528,6 +560,9 @@ class StreamHub:
 
     async def _store(self, sessions: Sequence[Session], state: StreamState | None) -> None:
         """Write snapshots of streams; ``state`` ``None`` leaves each in its own."""
+        if sessions:
+            await self._write_new()
+        sessions = [each for each in sessions if each.terms.stream_id not in self._new]
         if not sessions:
             return
         found = [(each, each.memory, each.leftovers()) for each in sessions]  # of one moment
@@ -582,7 +617,8 @@ class StreamHub:
 
     async def _beat(self) -> None:
         await run_sync(store.show_replica, self._database, self._as_replica())
-        held = {key: each.epoch for key, each in self._sessions.items()}
+        await self._write_new()
+        held = {key: each.epoch for key, each in self._sessions.items() if key not in self._new}
         lost = await run_sync(store.lost_streams, self._database, held)
         for stream_id, is_ended in lost.items():
             session = self._sessions.get(stream_id)
@@ -619,6 +655,7 @@ class StreamHub:
 
     async def kill(self, stream_id: str) -> None:
         """End a stream for good, wherever it is."""
+        await self._write_new()
         await run_sync(store.end_stream, self._database, stream_id)
         session = self._sessions.get(stream_id)
         if session is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any, NamedTuple
 
 import msgspec
@@ -109,7 +110,7 @@ def gap_and_clock(
     if not (capture_ns and clock.capture_ns and passed_ns > 0):
         return float(min(max(steps, 1), MAX_GAP)), Clock(seq, capture_ns, periods)
     periods = (*periods, passed_ns / max(steps, 1))[-PERIODS:]
-    period_ns = 1e9 / fps if fps else float(np.median(periods))
+    period_ns = 1e9 / fps if fps else median(periods)
     gap = min(max(passed_ns / period_ns, MIN_GAP), MAX_GAP)
     return gap, Clock(seq, capture_ns, periods)
 

@@ -288,7 +288,9 @@ class Session:
         self.say(Status("warning", text))
 
     def _pace(self, header: Header, now_s: float) -> tuple[DropCause, str] | None:
-        """Return why a frame is not taken, if it is one too many."""
+        """Return why a frame is not taken, if it is one too many or comes too late."""
+        if self.is_draining and self.terms.options.mode != "lossless":
+            return "drained", ""  # what is stored by now does not hold it
         limit = self.terms.limits.fps
         if limit:
             self._rate_s = max(self._rate_s, now_s - 1.0)

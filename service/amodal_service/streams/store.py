@@ -92,23 +92,47 @@ def create_stream(
         "epoch": 0,
         "state": "placed",
     }
-    return *_create(database, owner, options, replica, values), ticket
+    new = _new_stream(database, owner, options, replica, values)
+    insert_streams(database, [new])
+    return new.row, new.token, ticket
 
 
-def create_connected(
+class NewStream(NamedTuple):
+    """A stream that is not in the database yet.
+
+    Attributes:
+        row: as it will be there.
+        token: to resume it with.
+        written: its columns.
+    """
+
+    row: StreamRow
+    token: str
+    written: Mapping[str, Any]
+
+
+def connected_stream(
     database: Database, owner: str, options: Mapping[str, Any], replica: str
-) -> tuple[StreamRow, str]:
-    """Make a stream that has its first connection; return it and its resume token."""
-    return _create(database, owner, options, replica, {"epoch": 1, "state": "connected"})
+) -> NewStream:
+    """Return a stream that has its first connection; `insert_streams` makes it known."""
+    values = {"epoch": 1, "state": "connected"}
+    return _new_stream(database, owner, options, replica, values)
 
 
-def _create(
+def insert_streams(database: Database, new: Sequence[NewStream]) -> None:
+    """Write new streams together."""
+    with database.write() as connection:
+        for each in new:  # one by one: the time is the database's own
+            connection.execute(streams.insert().values(**each.written))
+
+
+def _new_stream(
     database: Database,
     owner: str,
     options: Mapping[str, Any],
     replica: str | None,
     values: Mapping[str, Any],
-) -> tuple[StreamRow, str]:
+) -> NewStream:
     stream_id, secret, now_s = token_hex(16), token_urlsafe(32), database.now_s()
     known = {
         "id": stream_id,
@@ -121,10 +145,9 @@ def _create(
         "created_s": now_s,
         "seen_s": now_s,
     }
-    with database.write() as connection:
-        written = {**known, **values, "token_sha256": digest(secret)}
-        connection.execute(streams.insert().values(**written))
-    return StreamRow(**known, snapshot_seq=None, snapshot_bytes=0), f"{stream_id}.{secret}"
+    row = StreamRow(**known, snapshot_seq=None, snapshot_bytes=0)
+    written = {**known, **values, "token_sha256": digest(secret)}
+    return NewStream(row, f"{stream_id}.{secret}", written)
 
 
 def find_stream(connection: Connection, stream_id: str) -> StreamRow:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from live_streams import Client, Clock, DrivenHub, move_clock, open_client, reopen_client
 
 from amodal_client.stream_messages import Bye, Checkpoint, CloseCode, Dropped, GoAway, Reset
@@ -26,7 +27,7 @@ from amodal_service.database import Database, open_database
 from amodal_service.stream_settings import StreamSettings
 from amodal_service.streams import store
 from amodal_service.streams.admission import stream_bytes
-from amodal_service.streams.hub import snapshot_pause_s
+from amodal_service.streams.hub import CAMERA_SNAPSHOT_S, snapshot_pause_s
 from amodal_service.streams.options import StreamOptions
 from amodal_service.streams.outbox import CloseStream
 
@@ -99,6 +100,67 @@ async def test_a_ticket_that_comes_too_late_for_a_slot_leaves_no_stream_held(
     assert hub.reserved == count * ONE
     with database.read() as connection:
         assert store.find_stream(connection, placed[count].stream_id).state == "warm"
+
+
+@on_a_loop
+async def test_a_stream_that_vanishes_at_once_never_reaches_the_database(
+    database: Database, clock: Clock
+) -> None:
+    hub = await new_hub(database)
+    gone, kept, hasty = [
+        Client(hub, await hub.connect_new("o", StreamOptions(**SMALL))) for _ in range(3)
+    ]
+    await gone.leave()
+    again = await hub.reopen("o", hasty.connected.token, -1)  # sooner than a tick
+    assert again.stream_id == hasty.session.terms.stream_id
+    await hub.tick()
+    with database.read() as connection:
+        known = {each.id for each in store.list_streams(connection, "o", 10)}
+    assert known == {each.session.terms.stream_id for each in (kept, hasty)}
+    with pytest.raises(MissingItemError):
+        await hub.reopen("o", gone.connected.token, -1)
+    kept.send(0)
+    await hub.work()
+    await kept.leave()
+    assert state_of(database, kept) == "hot"
+    await gone.leave()
+    assert (hub.reserved, set(hub.held)) == (2 * ONE, known)
+
+
+@on_a_loop
+async def test_new_streams_outlast_a_database_that_is_away(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = await new_hub(database)
+
+    def fail(*_: Any) -> None:
+        raise sa.exc.OperationalError("insert", {}, Exception("away"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "insert_streams", fail)
+        client = Client(hub, await hub.connect_new("o", StreamOptions(**SMALL)))
+        client.send(0)
+        await hub.work()
+        clock.go_on(3)
+        await hub.tick()
+        await hub.beat()
+    assert hub.session(client.session.terms.stream_id) is client.session
+    clock.go_on(3)
+    await hub.tick()
+    assert state_of(database, client) == "connected"
+    assert client.session.stored_seq == 0
+
+
+@on_a_loop
+async def test_a_camera_s_stream_that_is_followed_by_its_looks_is_stored_more_often(
+    database: Database, clock: Clock
+) -> None:
+    hub = await new_hub(database, snapshot_s=2.0)
+    stored = []
+    for options in ({"masks": "motion"}, {}, {"masks": "motion", "mode": "lossless"}):
+        client = await open_client(hub, **options)
+        stored.append(hub._wanted_pause_s(client.session))
+    assert stored == [CAMERA_SNAPSHOT_S, 2.0, 2.0]
 
 
 @on_a_loop

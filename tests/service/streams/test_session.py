@@ -86,6 +86,23 @@ async def test_the_latest_frame_wins_and_those_before_are_told_of() -> None:
 
 
 @on_a_loop
+async def test_a_camera_s_frames_are_dropped_while_the_server_drains() -> None:
+    """They would be worked on after the stream was stored, and be forgotten."""
+    bench = Bench(mode="realtime")
+    bench.send(0)
+    begun = bench.begin()
+    assert begun is not None
+    bench.session.is_draining = True
+    bench.send(1)
+    bench.finish(begun)
+    assert not bench.work()
+    await bench.lane.read()
+    assert [each.header.seq for each in bench.lane.results] == [0]
+    assert bench.lane.drops() == {1: "drained"}
+    check_sums(bench)
+
+
+@on_a_loop
 async def test_frames_dropped_during_a_step_are_told_in_the_next_result() -> None:
     bench = Bench()
     bench.send(0)
