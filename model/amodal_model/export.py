@@ -169,10 +169,10 @@ def _write_graph(network: AmodalNetwork, path: Path, precision: str) -> None:
         )
     if program is None:
         raise ModelError("the ONNX exporter gave nothing")
-    onnx.save(_without_traces(program.model_proto), path)
+    onnx.save(without_traces(program.model_proto), path)
 
 
-def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model without the exporter's stack traces, which name this machine's paths."""
     graph = model.graph
     for entry in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):

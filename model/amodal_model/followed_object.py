@@ -102,17 +102,19 @@ def colour_cue(thing: Followed, bins: Int32[np.ndarray, "S S"], config: FollowCo
     return np.asarray(config.first_colour * first + config.recent_colour * recent, np.float32)
 
 
-def beyond_expected(expected: Expectation, window: Window, config: FollowConfig) -> Map:
+def beyond_expected(
+    expected: Expectation, window: Window, config: FollowConfig, side: int = SIDE
+) -> Map:
     """Return what speaks against pixels beyond the expected silhouette: it bounds leaks.
 
     The silhouette's place is uncertain and it may deform: both widen it.
     """
-    silhouette = sample_mask(expected.silhouette, window, SIDE) > 0.5
+    silhouette = sample_mask(expected.silhouette, window, side) > 0.5
     if not silhouette.any():
-        return np.zeros((SIDE, SIDE), np.float32)
+        return np.zeros((side, side), np.float32)
     outside = np.asarray(~silhouette, np.uint8)
     distance = cv2.distanceTransform(outside, cv2.DIST_L2, 3)
-    zoom = SIDE / window.side
+    zoom = side / window.side
     slack = 3.0 * expected.place_std_px * zoom + 0.15 * np.sqrt(float(silhouette.sum())) + 2.0
     share = np.clip((np.asarray(distance, np.float32) - slack) / slack, 0, 1)
     return np.asarray(config.beyond * share, np.float32)
@@ -125,4 +127,5 @@ def looks_of(bins: Int32[np.ndarray, "S S"], on: Map, beside: Map) -> Float32[np
 
 def area_of(prob: Map, window: Window) -> float:
     """Return the area of a map, frame pixels."""
-    return float(np.count_nonzero(prob > 0.5)) * (window.side / SIDE) ** 2
+    pixel = window.side / prob.shape[0]
+    return float(np.count_nonzero(prob > 0.5)) * float(pixel) ** 2

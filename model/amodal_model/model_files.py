@@ -84,6 +84,17 @@ def find_model(model: str | Path) -> ModelFolder:
     raise ModelError(f"no model {str(model)!r}: give one of {names}, or a folder with model.json")
 
 
+def find_follower(model: str | Path) -> ModelFolder:
+    """Return the network that follows prompted objects: ``shipped``, or a folder.
+
+    Raises:
+        ModelError: no such network.
+    """
+    if model == "shipped":
+        return find_model(Path(str(resources.files("amodal_model"))) / "weights" / "follower")
+    return find_model(model)
+
+
 def _read(folder: Path) -> ModelFolder:
     path = folder / "model.json"
     try:

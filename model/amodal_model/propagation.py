@@ -8,13 +8,15 @@ doubted, one inside it that was hidden may show again.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
 
+from amodal_model.carried_map import carried, next_window
 from amodal_model.colours import colour_bins
 from amodal_model.followed_object import (
-    RATIO,
     SIDE,
     FollowConfig,
     Followed,
@@ -24,7 +26,7 @@ from amodal_model.followed_object import (
     colour_cue,
     looks_of,
 )
-from amodal_model.geometry import Window, window_around
+from amodal_model.geometry import Window
 from amodal_model.graph_cut import BACKGROUND, LIKELY_BACKGROUND, LIKELY_OBJECT, OBJECT, cut
 from amodal_model.image_motion import (
     FrameView,
@@ -32,12 +34,10 @@ from amodal_model.image_motion import (
     sample_field,
     sample_image,
     sample_mask,
-    window_axes,
 )
 from amodal_model.reappearance import look_again
 from amodal_model.visible_source import Expectation
 
-_STRIDE = 2
 _MOTION_BINS = 12
 
 
@@ -59,23 +59,21 @@ def advance(
     """
     if thing.frames_gone > 0:
         return look_again(thing, view, expected, config)
-    window = _next_window(thing, view)
-    prior = _carry(thing, view, window)
+    window = next_window(thing, view)
+    prior = carried(thing, view, window)
     image = sample_image(view.image, window, SIDE)
     inside = inside_frame(window, SIDE, view.image.shape[:2])
     bins = colour_bins(image)
-    zoom = SIDE / (window.side * view.scale)
-    blurred = cv2.GaussianBlur(prior, (0, 0), max(config.blur, 0.7 * zoom))
-    belief = _log_odds(np.asarray(blurred, np.float32), config.doubt)
-    belief += colour_cue(thing, bins, config)
+    cue = colour_cue(thing, bins, config)
     if moved is not None:
-        belief += _motion_cue(sample_field(moved, window, SIDE, view.scale), prior, inside, config)
+        cue += motion_cue(sample_field(moved, window, SIDE, view.scale), prior, inside, config)
     may_show = np.zeros((SIDE, SIDE), bool)
     if expected is not None:
-        belief -= beyond_expected(expected, window, config)
+        cue -= beyond_expected(expected, window, config)
         may_show = sample_mask(expected.silhouette, window, SIDE) > 0.5
-        belief += config.comes_out * (may_show & (blurred < 0.5))
-    prob = _settle(image, prior, may_show, _probability(belief), thing.band, config) * inside
+    zoom = SIDE / (window.side * view.scale)
+    seen = Evidence(image, prior, cue, may_show, zoom, thing.band)
+    prob = cut_map(seen, config) * inside
     area = area_of(prob, window)
     if area < max(config.least_area * thing.area, 4.0):
         gone = np.zeros_like(prob)
@@ -83,48 +81,35 @@ def advance(
     return _remember(thing, window, prob, bins, inside, config)
 
 
-def _next_window(thing: Followed, view: FrameView) -> Window:
-    """Return the window around the carried mask, found on a coarse grid of the frame."""
-    if view.flow is None:
-        return thing.window
-    scale = view.scale
-    flow = view.flow[::_STRIDE, ::_STRIDE]
-    x = (np.arange(flow.shape[1], dtype=np.float32) * _STRIDE + 0.5)[None, :]
-    y = (np.arange(flow.shape[0], dtype=np.float32) * _STRIDE + 0.5)[:, None]
-    coarse = _look_up(thing, (x + flow[..., 0]) / scale, (y + flow[..., 1]) / scale)
-    rows, columns = np.nonzero(coarse > 0.3)
-    if rows.size < 2:
-        return thing.window
-    half = _STRIDE / 2
-    reach = (
-        np.array([columns.min(), rows.min(), columns.max(), rows.max()]) * _STRIDE + 0.5
-    ).astype(float)
-    box = (reach + np.array([-half, -half, half, half])) / scale
-    around = window_around((box[0], box[1], box[2], box[3]), RATIO)
-    return around._replace(side=max(around.side, 16 / scale))
+class Evidence(NamedTuple):
+    """What says where an object is, in a window of any side.
+
+    Attributes:
+        image: RGB.
+        prior: the carried map.
+        cue: what colours and motion say, log odds.
+        may_show: where it may come out of hiding.
+        zoom: window pixels a working pixel.
+        band: see `Followed.band`.
+    """
+
+    image: UInt8[np.ndarray, "S S 3"]
+    prior: Map
+    cue: Map
+    may_show: Bool[np.ndarray, "S S"]
+    zoom: float
+    band: float
 
 
-def _carry(thing: Followed, view: FrameView, window: Window) -> Map:
-    """Return the last map where the flow carries it, in the new window."""
-    columns, rows = window_axes(window, SIDE)
-    x, y = np.broadcast_arrays(columns[None, :], rows[:, None])
-    if view.flow is None:
-        return _look_up(thing, x, y)
-    flow = sample_field(view.flow, window, SIDE, view.scale)
-    return _look_up(thing, x + flow[..., 0], y + flow[..., 1])
+def cut_map(seen: Evidence, config: FollowConfig) -> Map:
+    """Return the map that the evidence comes to: a belief, mixed with a cut along edges."""
+    blurred = cv2.GaussianBlur(seen.prior, (0, 0), max(config.blur, 0.7 * seen.zoom))
+    belief = _log_odds(np.asarray(blurred, np.float32), config.doubt) + seen.cue
+    belief += config.comes_out * (seen.may_show & (blurred < 0.5))
+    return _settle(seen, _probability(belief), config)
 
 
-def _look_up(
-    thing: Followed, x: Float32[np.ndarray, "a b"], y: Float32[np.ndarray, "a b"]
-) -> Float32[np.ndarray, "a b"]:
-    """Return the last map at points of the frame, 0 beyond its window."""
-    zoom = np.float32(SIDE / thing.window.side)
-    columns = (x - np.float32(thing.window.center_x)) * zoom + np.float32(SIDE / 2 - 0.5)
-    rows = (y - np.float32(thing.window.center_y)) * zoom + np.float32(SIDE / 2 - 0.5)
-    return np.asarray(cv2.remap(thing.prob, columns, rows, cv2.INTER_LINEAR), np.float32)
-
-
-def _motion_cue(
+def motion_cue(
     moved: Float32[np.ndarray, "S S 2"], prior: Map, inside: Map, config: FollowConfig
 ) -> Map:
     """Return how much likelier each pixel's own motion is on the carried mask than beside it."""
@@ -143,24 +128,17 @@ def _motion_model(bins: Int32[np.ndarray, "S S"], weights: Map) -> Float32[np.nd
     return smooth.ravel() / max(float(smooth.sum()), 1e-9)
 
 
-def _settle(
-    image: UInt8[np.ndarray, "S S 3"],
-    prior: Map,
-    may_show: Bool[np.ndarray, "S S"],
-    prob: Map,
-    share: float,
-    config: FollowConfig,
-) -> Map:
+def _settle(seen: Evidence, prob: Map, config: FollowConfig) -> Map:
     """Return the belief mixed with a cut along the image's edges, in a band around the prior."""
-    was_on = np.asarray(prior > 0.5, np.uint8)
+    was_on = np.asarray(seen.prior > 0.5, np.uint8)
     depth = np.asarray(cv2.distanceTransform(was_on, cv2.DIST_L2, 3), np.float32)
     height = np.asarray(cv2.distanceTransform(1 - was_on, cv2.DIST_L2, 3), np.float32)
-    band = max(1.5, share * float(np.sqrt(was_on.sum())))
+    band = max(1.5, seen.band * float(np.sqrt(was_on.sum())))
     labels = np.where(prob > 0.5, LIKELY_OBJECT, LIKELY_BACKGROUND).astype(np.uint8)
     labels[(depth > band) & (prob > 0.3)] = OBJECT
-    labels[(height > band) & ~(may_show & (prob > 0.5))] = BACKGROUND
+    labels[(height > band) & ~(seen.may_show & (prob > 0.5))] = BACKGROUND
     labels[(prob < 0.05) & (labels == LIKELY_BACKGROUND)] = BACKGROUND
-    found = cut(image, labels)
+    found = cut(seen.image, labels)
     return np.asarray((1 - config.cut) * prob + config.cut * found, np.float32)
 
 

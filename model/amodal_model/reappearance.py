@@ -6,9 +6,11 @@ around the place where the object was last seen, wider with every frame.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 from amodal_model.colours import colour_bins, similarity
 from amodal_model.followed_object import (
@@ -17,6 +19,7 @@ from amodal_model.followed_object import (
     SIDE,
     FollowConfig,
     Followed,
+    Map,
     area_of,
     beyond_expected,
     colour_cue,
@@ -45,35 +48,72 @@ def look_again(
     image = sample_image(view.image, window, SIDE)
     bins = colour_bins(image)
     inside = inside_frame(window, SIDE, view.image.shape[:2])
-    cue = np.asarray(cv2.GaussianBlur(colour_cue(thing, bins, config), (0, 0), 2.0), np.float32)
-    cue -= _LEAST_CUE
+    cue = colour_cue(thing, bins, config)
     if expected is not None:
         cue -= beyond_expected(expected, window, config)
-    blob = _largest_blob(np.asarray((cue > 0) & (inside > 0), np.uint8))
-    labels = np.where(blob > 0, LIKELY_OBJECT, BACKGROUND).astype(np.uint8)
-    around = np.asarray(cv2.dilate(blob, np.ones((9, 9), np.uint8)), np.uint8)
-    labels[(around > 0) & (blob == 0)] = LIKELY_BACKGROUND
-    prob = _CAUTION * cut(image, labels).astype(np.float32)
-    usual = thing.area if expected is None else max(thing.area, float(expected.silhouette.area))
-    share = area_of(prob, window) / max(usual, 1.0)
-    if not _LEAST_SHARE <= share <= _LARGEST_SHARE:
-        return hidden
-    seen = looks_of(bins, prob, inside)[0]
-    alike = max(similarity(seen, thing.colours[0]), similarity(seen, thing.colours[2]))
-    if alike < _LEAST_SIMILARITY:
+    prob = candidate(image, cue, inside)
+    found = Candidate(prob, window, bins, inside)
+    if not is_it(found, usual_area(thing.area, expected), thing.colours):
         return hidden
     return thing._replace(window=window, prob=prob, frames_gone=0.0, band=LOOSE)
 
 
+class Candidate(NamedTuple):
+    """A map that may be of an object that was out of sight, and what it was found in."""
+
+    prob: Map
+    window: Window
+    bins: Int32[np.ndarray, "S S"]
+    inside: Map
+
+
+def candidate(image: UInt8[np.ndarray, "S S 3"], cue: Map, inside: Map) -> Map:
+    """Return the largest thing of an object's colours, cut along edges; all 0 where none is."""
+    smooth = np.asarray(cv2.GaussianBlur(cue, (0, 0), 2.0), np.float32) - _LEAST_CUE
+    blob = _largest_blob(np.asarray((smooth > 0) & (inside > 0), np.uint8))
+    labels = np.where(blob > 0, LIKELY_OBJECT, BACKGROUND).astype(np.uint8)
+    around = np.asarray(cv2.dilate(blob, np.ones((9, 9), np.uint8)), np.uint8)
+    labels[(around > 0) & (blob == 0)] = LIKELY_BACKGROUND
+    return np.asarray(_CAUTION * cut(image, labels), np.float32)
+
+
+def is_it(found: Candidate, usual: float, colours: Float32[np.ndarray, "4 K"]) -> bool:
+    """Return whether a map is of an object: about its size, and of its colours.
+
+    Args:
+        found: the map.
+        usual: area of the object, frame pixels.
+        colours: its models, see `Followed.colours`.
+    """
+    share = area_of(found.prob, found.window) / max(usual, 1.0)
+    if not _LEAST_SHARE <= share <= _LARGEST_SHARE:
+        return False
+    seen = looks_of(found.bins, found.prob, found.inside)[0]
+    return max(similarity(seen, colours[0]), similarity(seen, colours[2])) >= _LEAST_SIMILARITY
+
+
+def usual_area(area: float, expected: Expectation | None) -> float:
+    """Return the area to expect of an object, frame pixels."""
+    return area if expected is None else max(area, float(expected.silhouette.area))
+
+
+def expected_window(expected: Expectation | None, frame_size: tuple[int, ...]) -> Window | None:
+    """Return where the amodal state says to look for an object; ``None`` where it does not."""
+    if expected is None or not expected.silhouette.area:
+        return None
+    box = expected.silhouette.bbox_xyxy
+    around = window_around((box[0], box[1], box[2], box[3]), RATIO)
+    widest = 2.0 * max(frame_size[:2])
+    return around._replace(side=min(around.side + 6 * expected.place_std_px, widest))
+
+
 def _search_window(thing: Followed, view: FrameView, expected: Expectation | None) -> Window:
     """Return where to look for an object: around the expected place, else ever wider."""
-    widest = 2.0 * max(view.image.shape[:2])
-    if expected is not None and expected.silhouette.area:
-        box = expected.silhouette.bbox_xyxy
-        around = window_around((box[0], box[1], box[2], box[3]), RATIO)
-        return around._replace(side=min(around.side + 6 * expected.place_std_px, widest))
+    size = view.image.shape[:2]
+    if (window := expected_window(expected, size)) is not None:
+        return window
     growth = min(1.0 + 0.05 * thing.frames_gone, 3.0)
-    return thing.window._replace(side=min(thing.window.side * growth, widest))
+    return thing.window._replace(side=min(thing.window.side * growth, 2.0 * max(size)))
 
 
 def _largest_blob(mask: UInt8[np.ndarray, "S S"]) -> UInt8[np.ndarray, "S S"]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from amodal_model.errors import InputError
+from amodal_model.follower_classical import ClassicalFollower
 from amodal_model.masks import BoxedMask, box_mask, empty_mask, mask_iou, overlap_area
 from amodal_model.source_prompted import PromptedSource, PromptedState
 from amodal_model.visible_source import Expectation, Prompt
@@ -48,9 +49,9 @@ def _iou(found: BoxedMask, true: np.ndarray) -> float:
     return mask_iou(found, box_mask(true))
 
 
-@pytest.fixture
-def source() -> PromptedSource:
-    return PromptedSource()
+@pytest.fixture(params=["classical", "shipped"])
+def source(request: pytest.FixtureRequest) -> PromptedSource:
+    return PromptedSource(ClassicalFollower() if request.param == "classical" else None)
 
 
 def _find(
@@ -150,10 +151,10 @@ def test_an_object_that_returns_is_found_without_the_amodal_state_too(
     for _ in range(4):
         masks, state = _find(source, _field(), state)
     assert masks == {}
-    assert state.frames_gone[0] > 0
+    assert state.things[0].frames_gone > 0
     masks, state = _find(source, _frame((_disc(74, 58), RED)), state)
     assert _iou(masks[1], _disc(74, 58)) > 0.8
-    assert state.frames_gone[0] == 0
+    assert state.things[0].frames_gone == 0
 
 
 def test_points_correct_a_mask(source: PromptedSource) -> None:
@@ -196,7 +197,7 @@ def test_a_saved_state_goes_on_as_the_state_itself(source: PromptedSource) -> No
     image = _frame((_disc(64, 61), RED))
     (a, first), (b, second) = _find(source, image, state), _find(source, image, loaded)
     assert np.array_equal(a[1].full(), b[1].full())
-    assert np.array_equal(first.probs, second.probs)
+    assert np.array_equal(first.things[0].prob, second.things[0].prob)
 
 
 def test_states_are_values_that_finding_does_not_change(source: PromptedSource) -> None:
@@ -268,4 +269,4 @@ def test_frames_of_one_colour_do_no_harm(source: PromptedSource) -> None:
         masks, state = _find(source, blank, state, *prompts)
     assert set(masks) <= {1}
     assert state is not None
-    assert np.isfinite(state.probs).all()
+    assert all(np.isfinite(each.prob).all() for each in state.things)

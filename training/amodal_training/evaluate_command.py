@@ -17,7 +17,7 @@ from amodal_model.errors import InputError
 from amodal_model.source_prompted import PromptedSource
 from amodal_model.stream import AmodalSegmenter
 from amodal_training.evaluation import EvaluationOptions, evaluate_dataset
-from amodal_training.evaluation_following import FirstPrompt, following
+from amodal_training.evaluation_following import FirstPrompt, following, prompted_source
 from amodal_training.evaluation_identity import evaluate_identity, identity_methods
 from amodal_training.evaluation_method import segmenter_method
 from amodal_training.evaluation_propagation import (
@@ -64,6 +64,9 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
         bool,
         typer.Option("--prompted", help="Instead: J and F of objects followed from their boxes."),
     ] = False,
+    follower: Annotated[
+        str, typer.Option(help="Of --prompted and --masks: shipped, classical, or a folder.")
+    ] = "shipped",
     identity: Annotated[
         bool,
         typer.Option("--identity", help="Instead: hold the ids back; how often do they change?"),
@@ -75,7 +78,8 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
     first = _first_prompt(masks, is_completed=not (model == "none" or identity or prompted))
     if prompted:
         segmenter = None if model == "none" else amodal_model.load(model)
-        _evaluate_prompted(dataset, segmenter, limit_clips, json_path)
+        source = prompted_source(follower)
+        _evaluate_prompted(dataset, (source, segmenter), limit_clips, json_path)
         return
     if identity and (mode != "causal" or noise):
         raise InputError("--identity is measured causally and on the masks as they are")
@@ -89,7 +93,9 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
         evaluate_ids(dataset, segmenters, limit_clips, json_path)
         return
     methods = [segmenter_method(name, segmenter, mode) for name, segmenter in segmenters]
-    follow = None if first is None else following(segmenters[0][1], first)
+    follow = (
+        None if first is None else following(segmenters[0][1], first, prompted_source(follower))
+    )
     options = EvaluationOptions(not no_baselines, flow, limit_clips, True, noise, follow)
     evaluation = evaluate_dataset(dataset, methods, options)
     reports = report_on(evaluation)
@@ -122,11 +128,12 @@ def _first_prompt(masks: str, *, is_completed: bool) -> FirstPrompt | None:
 
 
 def _evaluate_prompted(
-    dataset: Path, segmenter: AmodalSegmenter | None, limit_clips: int | None, target: Path | None
+    dataset: Path,
+    with_what: tuple[PromptedSource, AmodalSegmenter | None],
+    limit_clips: int | None,
+    target: Path | None,
 ) -> None:
-    found = evaluate_propagation(
-        dataset, PromptedSource(), segmenter, limit_clips=limit_clips, progress=True
-    )
+    found = evaluate_propagation(dataset, *with_what, limit_clips=limit_clips, progress=True)
     print_propagation(Console(), found)
     if target is not None:
         write_json(target, propagation_json(found))

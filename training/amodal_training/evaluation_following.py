@@ -13,7 +13,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
+from amodal_model.follower_classical import ClassicalFollower
+from amodal_model.follower_learned import LearnedFollower
 from amodal_model.masks import BoxedMask
+from amodal_model.model_files import find_follower
 from amodal_model.source_prompted import PromptedSource
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.visible_source import Prompt
@@ -22,18 +25,34 @@ from amodal_training.evaluation_clip import EvaluationClip
 FirstPrompt = Literal["first_mask", "first_box"]
 
 
+def prompted_source(follower: str) -> PromptedSource:
+    """Return a source of prompted objects by the name of its follower.
+
+    Args:
+        follower: ``shipped``, ``classical``, or the folder of a network.
+
+    Raises:
+        ModelError: no such network.
+    """
+    if follower == "classical":
+        return PromptedSource(ClassicalFollower())
+    return PromptedSource(LearnedFollower(find_follower(follower)))
+
+
 def following(
-    segmenter: AmodalSegmenter, first: FirstPrompt
+    segmenter: AmodalSegmenter, first: FirstPrompt, source: PromptedSource | None = None
 ) -> Callable[[EvaluationClip], EvaluationClip]:
     """Return what gives a clip followed visible masks in place of the true ones.
 
     Args:
         segmenter: says where objects are expected.
         first: what is said of each object in the first frame that shows it.
+        source: follows the objects; by default as served.
     """
+    source = source or PromptedSource()
 
     def follow(clip: EvaluationClip) -> EvaluationClip:
-        source, prompts = PromptedSource(), first_prompts(clip, first)
+        prompts = first_prompts(clip, first)
         state, stream = source.start(clip.video.frame_size), segmenter.start(clip.video.frame_size)
         frames: list[dict[int, BoxedMask]] = []
         for index, image in enumerate(clip.frames()):

@@ -162,14 +162,19 @@ def project(
         elevation: how far above the horizon the camera looks from, radians.
         perspective: how much nearer parts grow, below 1; 0 for none.
     """
+    seen = turned_body(corners, pose, elevation)
+    grown = pose.size[:, None] / np.maximum(1 - perspective * seen[..., 2], 0.2)
+    x = pose.centre_x[:, None] + grown * seen[..., 0]
+    return np.stack([x, pose.centre_y[:, None] - grown * seen[..., 1]], -1)
+
+
+def turned_body(corners: np.ndarray, pose: PoseTrack, elevation: Track) -> np.ndarray:
+    """Return corners (T, N, 3) of a body in the camera's axes; z grows towards the camera."""
     zero = np.zeros_like(pose.yaw)
     about_y = _rotations(np.stack([zero, pose.yaw, zero], 1))
     about_x = _rotations(np.stack([elevation, zero, zero], 1))
     about_z = _rotations(np.stack([zero, zero, -pose.roll], 1))
-    seen = corners @ (about_z @ about_x @ about_y).transpose(0, 2, 1)
-    grown = pose.size[:, None] / np.maximum(1 - perspective * seen[..., 2], 0.2)
-    x = pose.centre_x[:, None] + grown * seen[..., 0]
-    return np.stack([x, pose.centre_y[:, None] - grown * seen[..., 1]], -1)
+    return np.asarray(corners @ (about_z @ about_x @ about_y).transpose(0, 2, 1))
 
 
 def _fill(corners: np.ndarray, offsets: np.ndarray, frame_size: tuple[int, int]) -> BoxedMask:

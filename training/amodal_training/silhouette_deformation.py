@@ -103,15 +103,15 @@ def draw_shape(
     shape: DeformingShape, pose: PoseTrack, frame_index: int, frame_size: tuple[int, int]
 ) -> BoxedMask:
     """Return the silhouette in one frame; empty where it lies outside."""
-    canvas = _bend(shape, _articulate(shape, frame_index), frame_index)
+    canvas = bend(shape, _articulate(shape, frame_index), frame_index)
     yaw, pitch = float(pose.yaw[frame_index]), float(pose.pitch[frame_index])
     if not shape.thickness:  # a billboard seen from its edge is nothing
         yaw, pitch = np.tanh(yaw), np.tanh(pitch)
-    turned = _rotation(float(pose.roll[frame_index]), yaw, pitch)
+    turned = rotation(float(pose.roll[frame_index]), yaw, pitch)
     size = float(pose.size[frame_index])
     place = np.array([pose.centre_x[frame_index], pose.centre_y[frame_index]])
     depth = size * shape.thickness * turned[:2, 2]
-    view = _view(turned, size, place, shape.perspective, canvas.shape[0])
+    view = view_of(turned, size, place, shape.perspective, canvas.shape[0])
     box = _bounds(view, canvas, np.abs(depth) / 2, frame_size)
     if box is None:
         return empty_mask(frame_size)
@@ -175,7 +175,8 @@ def _articulate(shape: DeformingShape, frame_index: int) -> np.ndarray:
     return drawn
 
 
-def _bend(shape: DeformingShape, canvas: np.ndarray, frame_index: int) -> np.ndarray:
+def bend(shape: DeformingShape, canvas: np.ndarray, frame_index: int) -> np.ndarray:
+    """Return a canvas, of any number of channels, as the shape's warps bend it in a frame."""
     side = canvas.shape[0]
     coarse = np.tensordot(shape.weights[frame_index], shape.fields, axes=1)
     ramp = np.linspace(0, side - 1, _GRID, dtype=np.float32)
@@ -219,7 +220,7 @@ def _sweep(drawn: np.ndarray, path: np.ndarray) -> np.ndarray:
     return drawn
 
 
-def _view(
+def view_of(
     turned: np.ndarray, size: float, place: np.ndarray, perspective: float, side: int
 ) -> np.ndarray:
     """Return frame_from_canvas (3, 3) of the body's middle plane."""
@@ -233,7 +234,7 @@ def _view(
     return np.asarray(frame_from_flat @ flat_from_canvas)
 
 
-def _rotation(roll: float, yaw: float, pitch: float) -> np.ndarray:
+def rotation(roll: float, yaw: float, pitch: float) -> np.ndarray:
     """Return frame_from_body (3, 3), never quite edge-on."""
     (cr, cy, cp), (sr, sy, sp) = np.cos([roll, yaw, pitch]), np.sin([roll, yaw, pitch])
     cy, cp = (np.copysign(max(abs(c), _EDGE_ON), c) for c in (cy, cp))

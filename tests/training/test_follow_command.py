@@ -1,0 +1,41 @@
+"""From footage to a network that follows, by the commands."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from small_clips import write_small_clip
+from small_scenes import write_small_library
+from typer.testing import CliRunner
+
+pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+
+from amodal_model.follower_learned import LearnedFollower
+from amodal_model.model_files import find_follower
+from amodal_training.follow_command import follow_train, scenes
+
+
+def _run(command: object, *arguments: str) -> str:
+    app = typer.Typer()
+    app.command()(command)  # type: ignore[type-var]
+    result = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.slow
+def test_scenes_are_drawn_and_a_network_is_trained_and_served(tmp_path: Path) -> None:
+    (tmp_path / "footage").mkdir()
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        write_small_clip(tmp_path / "footage", name, 4)
+    shapes = tmp_path / "shapes.npz"
+    write_small_library(shapes)
+    drawn, run = str(tmp_path / "scenes"), tmp_path / "run"
+    said = _run(
+        scenes, str(tmp_path / "footage"), "-o", drawn, "--shapes", str(shapes), "--drawn", "2"
+    )
+    assert "2 drawn scenes from 2 videos" in said
+    said = _run(follow_train, drawn, "-o", str(run), "--minutes", "0.02", "--streams", "2")
+    assert "wrote" in said
+    assert "run 1" in repr(LearnedFollower(find_follower(run)))
