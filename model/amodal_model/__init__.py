@@ -54,7 +54,7 @@ def load(
     """Return a segmenter that runs a model with ONNX Runtime.
 
     Args:
-        model: ``shipped``, or a folder that training or export wrote.
+        model: ``shipped``, ``small``, or a folder that training or export wrote.
         provider: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
         require_gpu: fail where the GPU does not really run.
         threads: CPU threads of one step.

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from amodal_model.errors import ModelError
 
 FORMAT = 2
-SHIPPED = {"shipped": "base"}
+SHIPPED = {"shipped": "base", "small": "small"}
 """Names a user can give for the models inside the package, and their folders."""
 GRAPHS = {"fp32": "model.onnx", "fp16": "model-fp16.onnx", "int8": "model-int8.onnx"}
 """File of each precision."""
@@ -68,7 +68,7 @@ class ModelFolder(NamedTuple):
 
 
 def find_model(model: str | Path) -> ModelFolder:
-    """Return the model of a name (``shipped``) or a folder (RUN or RUN/model).
+    """Return the model of a name (one of `SHIPPED`) or a folder (RUN or RUN/model).
 
     Raises:
         ModelError: no such model, or a description that this version cannot read.

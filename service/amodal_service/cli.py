@@ -138,7 +138,7 @@ def demo(
 
 @app.command()
 def bench(
-    model: Annotated[str, typer.Option(help="'shipped', or a folder.")] = "shipped",
+    model: Annotated[str, typer.Option(help="'shipped', 'small', or a folder.")] = "shipped",
     frames: Annotated[int, typer.Option(min=10, max=10_000, help="Frames to measure.")] = 60,
 ) -> None:
     """Measure the CPU time of a frame by stage, next to a named alternative."""

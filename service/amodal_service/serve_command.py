@@ -40,7 +40,7 @@ def serve(
     data: Annotated[
         Path | None, typer.Option(help="Folder of database and files [~/.local/share/amodal].")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="'shipped', or a folder.")] = None,
+    model: Annotated[str | None, typer.Option(help="'shipped', 'small', or a folder.")] = None,
     worker: Annotated[
         bool | None, typer.Option("--worker/--no-worker", help="Also run jobs [yes].")
     ] = None,

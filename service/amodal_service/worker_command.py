@@ -24,7 +24,7 @@ def worker(
     data: Annotated[
         Path | None, typer.Option(help="Folder of database and files [~/.local/share/amodal].")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="'shipped', or a folder.")] = None,
+    model: Annotated[str | None, typer.Option(help="'shipped', 'small', or a folder.")] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, max=64, help="Jobs to run at the same time [1].")
     ] = None,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from amodal_model.errors import ModelError
-from amodal_model.model_files import FORMAT, file_sha256, find_model
+from amodal_model.model_files import FORMAT, GRAPHS, SHIPPED, file_sha256, find_model
 
 
 def write_model(folder: Path, **changes: Any) -> Path:
@@ -57,6 +57,15 @@ def test_missing_graph_is_refused(tmp_path: Path) -> None:
 def test_unknown_precision_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="precision 'int4' is not one of fp32, fp16, int8"):
         find_model(write_model(tmp_path)).graph("int4")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_models_have_every_graph_that_they_describe(name: str) -> None:
+    model = find_model(name)
+    assert model.name == SHIPPED[name]
+    for precision in GRAPHS:
+        assert model.graph(precision).is_file()
+    assert (model.path / "README.md").is_file()
 
 
 def test_unknown_model_is_refused(tmp_path: Path) -> None:

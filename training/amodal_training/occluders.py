@@ -43,7 +43,7 @@ class PasteConfig(NamedTuple):
     behind_share: float = 0.35
     full_share: float = 0.25
     standing_share: float = 0.3
-    carried_share: float = 0.4
+    carried_share: float = 0.15
     unseen_share: float = 0.04
     plain_share: float = 0.35
     noise_share: float = 0.5

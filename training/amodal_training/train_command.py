@@ -51,7 +51,7 @@ def train(  # noqa: PLR0913  (every option is an argument)
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
     init: Annotated[
-        str | None, typer.Option(help="Weights to begin with: shipped, or a folder.")
+        str | None, typer.Option(help="Weights to begin with: shipped, small, or a folder.")
     ] = None,
     minutes: Annotated[
         float | None, typer.Option(min=1.0, help="Bound of the whole command.")

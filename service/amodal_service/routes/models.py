@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from amodal_model.engine import EngineInfo
 from amodal_model.errors import ModelError
 from amodal_model.masks import box_mask
-from amodal_model.memory import CROP_SIDE, MAP_NAMES, SCALAR_NAMES
+from amodal_model.memory import CONTEXT_NAMES, CROP_SIDE, MAP_NAMES, SCALAR_NAMES
 from amodal_model.stream import AmodalSegmenter
 from amodal_service.access import Reader
 from amodal_service.schemas import Model, ModelList, Ready, problem_responses
@@ -22,7 +22,7 @@ router = APIRouter(tags=["models"])
 _INPUT_SIZES: dict[str, list[int | None]] = {
     "crop": [None, 3, CROP_SIDE, CROP_SIDE],
     "theta": [None, 2, 3],
-    "context": [None, 2],
+    "context": [None, len(CONTEXT_NAMES)],
     "maps": [None, len(MAP_NAMES), CROP_SIDE, CROP_SIDE],
     "scalars": [None, len(SCALAR_NAMES)],
 }
