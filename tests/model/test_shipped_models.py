@@ -1,4 +1,4 @@
-"""The models inside the package: each completes what a wall hides, with what it ships for the CPU."""
+"""The models inside the package: each completes what a wall hides, as it runs on the CPU."""
 
 from __future__ import annotations
 
