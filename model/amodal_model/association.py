@@ -4,6 +4,7 @@ What was visible in the last frame and lies where it was going is clear at once.
 weighed (`pair_evidence`) and assigned so that most is explained. Four things speak for a pair: the
 mask lies on the object's last one; it fills what should show of a silhouette of the object; it is
 like the last one, and near it; it is near a silhouette, for how well the place of that is known.
+Where there is an image, objects that were hidden must also have the mask's colours.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from amodal_model.assignment import assign
+from amodal_model.known_colours import Colours
 from amodal_model.masks import BoxedMask, overlap_area, shift_mask
 from amodal_model.pair_evidence import (
     AssociationConfig,
@@ -35,6 +37,7 @@ def associate(
     candidates: Sequence[Candidate],
     covered: Bool[np.ndarray, "H W"],
     config: AssociationConfig,
+    seen: Sequence[Colours] | None = None,
 ) -> list[tuple[int, int]]:
     """Return which masks are which objects, as (mask, candidate) pairs; the rest are new.
 
@@ -43,6 +46,7 @@ def associate(
         candidates: the objects that they may be.
         covered: which pixels of the frame a mask holds, those of other objects included.
         config: what makes a mask an object's.
+        seen: colours of the masks, where there is an image.
     """
     clear = clear_pairs(masks, candidates, config.clear_iou)
     rows = sorted(set(range(len(masks))) - {row for row, _ in clear})
@@ -51,7 +55,8 @@ def associate(
         return clear
     shift = common_shift([(masks[row], candidates[column].recent) for row, column in clear])
     left = [move_candidate(candidates[column], shift) for column in columns]
-    evidence = weigh([masks[row] for row in rows], left, covered, config)
+    colours = None if seen is None else [seen[row] for row in rows]
+    evidence = weigh([masks[row] for row in rows], left, covered, config, colours)
     pairs = assign(affinities(evidence, config) - config.least_affinity)
     return sorted([*clear, *((rows[row], columns[column]) for row, column in pairs)])
 
@@ -116,4 +121,4 @@ def affinities(evidence: PairEvidence, config: AssociationConfig) -> Float64[np.
     near = np.exp(-0.5 * evidence.gap**2) * fits
     strong = np.maximum(evidence.stays, evidence.fills)
     weak = np.maximum(config.like_weight * like, config.near_weight * near)
-    return np.asarray(np.maximum(strong, weak), np.float64)
+    return np.asarray(np.maximum(strong, weak) * evidence.likeness_of_colours, np.float64)

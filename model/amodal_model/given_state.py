@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from amodal_model.errors import InputError
+from amodal_model.known_colours import BINS, Colours, nothing_known
 from amodal_model.masks import BoxedMask
 from amodal_model.visible_source import Arrays
 
@@ -26,6 +27,7 @@ class GivenTrack(NamedTuple):
         velocity: of the object against the scene, (x, y) frame pixels a frame.
         area: the most pixels that it had in a frame; fades towards what it has.
         frames_hidden: frames since it was given; 0 where it was in the last one.
+        colours: how its pixels are spread over the colours; empty where no image showed it.
     """
 
     track_id: int
@@ -34,6 +36,7 @@ class GivenTrack(NamedTuple):
     velocity: Point
     area: float
     frames_hidden: float
+    colours: Colours = nothing_known()
 
 
 class GivenState(NamedTuple):
@@ -66,6 +69,8 @@ def arrays_from_given(state: GivenState) -> Arrays:
         "velocity": np.array([track.velocity for track in tracks], float).reshape(-1, 2),
         "area": np.array([track.area for track in tracks], float),
         "frames_hidden": np.array([track.frames_hidden for track in tracks], float),
+        "coloured": np.array([i for i, t in enumerate(tracks) if t.colours.size], np.int64),
+        "colours": np.concatenate([nothing_known(), *(t.colours for t in tracks)]),
         "pixels": np.concatenate([np.zeros(0, np.uint8), *packed]),
     }
 
@@ -81,11 +86,17 @@ def given_from_arrays(arrays: Mapping[str, np.ndarray]) -> GivenState:
         boxes = arrays["bbox_xyxy"].reshape(-1, 4).tolist()
         masks = _masks_from_bits(arrays["pixels"], boxes, (int(height), int(width)))
         moved, velocity = (arrays[name].reshape(-1, 2) for name in ("moved", "velocity"))
+        known = zip(arrays["coloured"].tolist(), arrays["colours"].reshape(-1, BINS), strict=True)
+        colours = [nothing_known() for _ in boxes]
+        for row, values in known:
+            colours[row] = values.astype(np.float32)
         columns = (arrays[name].tolist() for name in ("track_ids", "area", "frames_hidden"))
         tracks = tuple(
-            GivenTrack(int(track_id), mask, _point(way), _point(speed), float(area), float(age))
-            for track_id, area, age, mask, way, speed in zip(
-                *columns, masks, moved, velocity, strict=True
+            GivenTrack(
+                int(track_id), mask, _point(way), _point(speed), float(area), float(age), seen
+            )
+            for track_id, area, age, mask, way, speed, seen in zip(
+                *columns, masks, moved, velocity, colours, strict=True
             )
         )
         scene = _point(arrays["scene_velocity"])

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
+from amodal_model.known_colours import Colours, likeness
 from amodal_model.masks import Box, BoxedMask, intersect_boxes, overlap_area, shift_mask
 
 _GATE = 3.0
@@ -67,12 +68,14 @@ class Candidate(NamedTuple):
         references: where it may show; the best of them counts.
         area: the most pixels that it is known to have.
         is_hidden: whether it was hidden in the last frame.
+        colours: that it is known to have; ``None`` where there is no image.
     """
 
     recent: BoxedMask
     references: tuple[Reference, ...]
     area: float
     is_hidden: bool
+    colours: Colours | None = None
 
 
 class PairEvidence(NamedTuple):
@@ -87,6 +90,8 @@ class PairEvidence(NamedTuple):
         offset: (M, N) distance of their centres, in sizes of the object.
         gap: (M, N) mean distance of the mask's pixels from the nearest silhouette, in reaches.
         growth: (M, N) area of the mask over the largest known of the object.
+        likeness_of_colours: (M, N) how well the mask's colours fit a hidden object, in [0, 1];
+            1 where there is no image, and for objects in sight.
     """
 
     stays: Float64[np.ndarray, "M N"]
@@ -95,6 +100,7 @@ class PairEvidence(NamedTuple):
     offset: Float64[np.ndarray, "M N"]
     gap: Float64[np.ndarray, "M N"]
     growth: Float64[np.ndarray, "M N"]
+    likeness_of_colours: Float64[np.ndarray, "M N"]
 
 
 def weigh(
@@ -102,12 +108,27 @@ def weigh(
     candidates: Sequence[Candidate],
     covered: Bool[np.ndarray, "H W"],
     config: AssociationConfig,
+    seen: Sequence[Colours] | None = None,
 ) -> PairEvidence:
-    """Return what is known of each pair; nothing speaks for those beyond three reaches."""
+    """Return what is known of each pair; nothing speaks for those beyond three reaches.
+
+    Args:
+        masks: of one frame.
+        candidates: the objects that they may be.
+        covered: which pixels of the frame a mask holds.
+        config: what makes a mask an object's.
+        seen: colours of the masks, where there is an image.
+    """
     shape = (len(masks), len(candidates))
     far = np.full(shape, np.inf)
     evidence = PairEvidence(
-        np.zeros(shape), np.zeros(shape), np.zeros(shape), far, far.copy(), np.zeros(shape)
+        np.zeros(shape),
+        np.zeros(shape),
+        np.zeros(shape),
+        far,
+        far.copy(),
+        np.zeros(shape),
+        np.ones(shape),
     )
     boxes = mask_boxes(masks)
     areas = np.array([mask.area for mask in masks], float)
@@ -124,6 +145,11 @@ def weigh(
             evidence.likeness[:, column] = np.minimum(ratio, 1 / ratio)
             missed = np.hypot(*(centers - mask_center(one.recent)).T)
             evidence.offset[:, column] = missed / np.sqrt(max(one.area, 1))
+        if seen is not None and one.is_hidden and one.colours is not None:
+            evidence.likeness_of_colours[:, column] = [
+                likeness(colours, mask.area, one.colours)
+                for colours, mask in zip(seen, masks, strict=True)
+            ]
         for reference in one.references:
             _weigh_reference(reference, one.area, (masks, boxes, covered), column, evidence, config)
     return evidence

@@ -25,6 +25,7 @@ from amodal_model.given_state import (
     arrays_from_given,
     given_from_arrays,
 )
+from amodal_model.known_colours import Colours, image_bins, learn, mask_colours, nothing_known
 from amodal_model.masks import BoxedMask, empty_mask
 from amodal_model.pair_evidence import (
     AssociationConfig,
@@ -91,7 +92,8 @@ class GivenSource:
         """Return the given masks by track id, and the new state.
 
         Args:
-            image: not looked at; its size is checked.
+            image: of the frame, or ``None``. Where there is one, and masks without ids, its colours
+                help to tell apart which object came back.
             prompts: the masks and boxes of this frame, and what to forget. A removed object
                 is forgotten here; a segmenter that follows it still expects it.
             state: as the last call returned it.
@@ -107,9 +109,15 @@ class GivenSource:
         unnamed = [one.mask for one in given if one.track_id is None]
         highest = max([state.highest_id, *named, *expected])
         found = dict(named)
+        looks: dict[int, Colours] = {}
+        if unnamed and image is not None:
+            bins = image_bins(image)
+            looks = {id(one.mask): mask_colours(bins, one.mask) for one in given}
         if unnamed:
             taken = {*named, *removed}
-            ids = self._associate(unnamed, _cover(given, state.frame_size), taken, state, expected)
+            covered = _cover(given, state.frame_size)
+            seen = [looks[id(mask)] for mask in unnamed] if looks else None
+            ids = self._associate((unnamed, seen), covered, taken, state, expected)
             fresh = iter(range(highest + 1, highest + 1 + len(unnamed)))
             found |= {
                 next(fresh) if track_id is None else track_id: mask
@@ -118,25 +126,31 @@ class GivenSource:
             highest = max([highest, *found])
         if highest > MAX_ID:
             raise LimitError(f"no id is left for a new object: ids go up to {MAX_ID}")
-        state = self._remember(state._replace(highest_id=highest), found, expected, removed)
+        colours = {key: looks[id(mask)] for key, mask in found.items()} if looks else {}
+        state = state._replace(highest_id=highest)
+        state = self._remember(state, (found, colours), expected, removed)
         return dict(sorted(found.items())), state
 
     def _associate(
         self,
-        masks: Sequence[BoxedMask],
+        shown: tuple[Sequence[BoxedMask], Sequence[Colours] | None],
         covered: Bool[np.ndarray, "H W"],
         taken: Collection[int],
         state: GivenState,
         expected: Mapping[int, Expectation],
     ) -> list[int | None]:
-        """Return the id of each mask that a known object has; ``None`` for new objects."""
+        """Return the id of each mask that a known object has; ``None`` for new objects.
+
+        Masks come with their colours, where there is an image.
+        """
+        masks, seen = shown
         known = {track.track_id: track for track in state.tracks}
         track_ids = sorted((known.keys() | expected.keys()) - set(taken))
         candidates = [
             self._candidate(known.get(track_id), expected.get(track_id), state)
             for track_id in track_ids
         ]
-        pairs = associate(masks, candidates, covered, self.config.association)
+        pairs = associate(masks, candidates, covered, self.config.association, seen)
         column_of = dict(pairs)
         return [
             track_ids[column_of[row]] if row in column_of else None for row in range(len(masks))
@@ -165,16 +179,21 @@ class GivenSource:
             frames = track.frames_hidden + 1
             drift = self.config.drift_share * float(np.sqrt(track.area * frames))
             references.append(Reference(recent, drift))
-        return Candidate(recent, tuple(references), max(track.area, whole_area), is_hidden)
+        area = max(track.area, whole_area)
+        return Candidate(recent, tuple(references), area, is_hidden, track.colours)
 
     def _remember(
         self,
         state: GivenState,
-        found: Mapping[int, BoxedMask],
+        shown: tuple[Mapping[int, BoxedMask], Mapping[int, Colours]],
         expected: Mapping[int, Expectation],
         removed: Collection[int],
     ) -> GivenState:
-        """Return the state after a frame; of more than 1024 objects the longest hidden go."""
+        """Return the state after a frame; of more than 1024 objects the longest hidden go.
+
+        Masks come with their colours, where there is an image.
+        """
+        found, colours = shown
         known = {track.track_id: track for track in state.tracks if track.track_id not in removed}
         scene = self._scene_velocity(known, found, state.scene_velocity)
         kept = [
@@ -183,7 +202,10 @@ class GivenSource:
             if track_id not in found
         ]
         kept = [track for track in kept if track.frames_hidden <= self.config.max_hidden_frames]
-        kept += [self._seen(known.get(key), key, mask, scene) for key, mask in found.items()]
+        kept += [
+            self._seen(known.get(key), key, (mask, colours.get(key)), scene)
+            for key, mask in found.items()
+        ]
         kept.sort(key=lambda track: track.frames_hidden)
         tracks = tuple(sorted(kept[:MAX_OBJECTS], key=lambda track: track.track_id))
         return GivenState(state.frame_size, tracks, state.highest_id, scene)
@@ -224,22 +246,30 @@ class GivenSource:
             (track.velocity[0] * fade, track.velocity[1] * fade),
             max(track.area, last.area),
             track.frames_hidden + 1,
+            track.colours,
         )
 
     def _seen(
-        self, before: GivenTrack | None, track_id: int, mask: BoxedMask, scene: Point
+        self,
+        before: GivenTrack | None,
+        track_id: int,
+        shown: tuple[BoxedMask, Colours | None],
+        scene: Point,
     ) -> GivenTrack:
         """Return the track of an object that was given; its motion is learned where steady."""
+        mask, seen = shown
         area = float(mask.area)
         if before is None:
-            return GivenTrack(track_id, mask, (0.0, 0.0), (0.0, 0.0), area, 0.0)
+            colours = nothing_known() if seen is None else seen
+            return GivenTrack(track_id, mask, (0.0, 0.0), (0.0, 0.0), area, 0.0, colours)
         velocity = before.velocity
         if before.frames_hidden == 0 and _is_steady(area, before.last.area, self.config.steady):
             own = mask_center(mask) - mask_center(before.last) - scene
             x, y = (np.array(velocity) + self.config.velocity_gain * (own - velocity)).tolist()
             velocity = (x, y)
         largest = max(area, self.config.area_fade * before.area)
-        return GivenTrack(track_id, mask, (0.0, 0.0), velocity, largest, 0.0)
+        colours = before.colours if seen is None else learn(before.colours, seen, area, largest)
+        return GivenTrack(track_id, mask, (0.0, 0.0), velocity, largest, 0.0, colours)
 
     def save_state(self, state: GivenState) -> Arrays:
         """Return a state as plain arrays, to be stored by name (``np.savez``)."""

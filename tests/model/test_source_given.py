@@ -94,6 +94,32 @@ def test_of_two_hidden_objects_the_one_expected_there_comes_back(source: GivenSo
     assert found[ids[0][0]] is prompts[1].mask
 
 
+def test_of_two_hidden_objects_the_one_of_its_colours_comes_back(source: GivenSource) -> None:
+    """Both are behind one wall and expected at the same place; only the image tells them apart."""
+    red, blue, wall = block(20), block(60), block(30, 5, 40, 45)
+    image = np.full((*SIZE, 3), 90, np.uint8)
+
+    def returned(colour: tuple[int, int, int] | None) -> int:
+        shown = image.copy()
+        shown[red.full()], shown[blue.full()] = (200, 30, 30), (30, 30, 200)
+        state = source.start(SIZE)
+        for masks in ([red, blue], [], []):
+            prompts = [Prompt(9, mask=wall), *(Prompt(None, mask=one) for one in masks)]
+            frame = None if colour is None else shown
+            _, state = source.find(frame, prompts, state, {})
+        back = block(44, 20)
+        later = image.copy()
+        later[back.full()] = colour or (0, 0, 0)
+        expected = {key: Expectation(block(44), 1.0, 2.0) for key in (10, 11)}
+        prompts = [Prompt(9, mask=box_mask(wall.full() & ~back.full())), Prompt(None, mask=back)]
+        found, _ = source.find(None if colour is None else later, prompts, state, expected)
+        return next(key for key in found if key != 9)
+
+    assert returned((200, 30, 30)) == 10
+    assert returned((30, 30, 200)) == 11
+    assert returned(None) in (10, 11)
+
+
 def test_an_object_that_only_the_amodal_state_knows_is_found(source: GivenSource) -> None:
     expected = {40: Expectation(block(60), 1.0, 3.0)}
     found, _ = source.find(None, [Prompt(None, mask=block(61))], source.start(SIZE), expected)
@@ -182,6 +208,18 @@ def test_a_saved_state_goes_on_as_if_it_had_not_stopped(source: GivenSource) -> 
     assert first + rest == straight
     empty = source.load_state(source.save_state(source.start(SIZE)))
     assert empty == source.start(SIZE)
+
+
+def test_saved_colours_are_those_of_their_objects(source: GivenSource) -> None:
+    image = np.full((*SIZE, 3), (200, 30, 30), np.uint8)
+    _, state = source.find(None, [Prompt(None, mask=block(90))], source.start(SIZE), {})
+    masks = [Prompt(None, mask=block(10)), Prompt(None, mask=block(50))]
+    _, state = source.find(image, masks, state, {})
+    again = source.load_state(source.save_state(state))
+    known = [track.colours.size > 0 for track in state.tracks]
+    assert sorted(known) == [False, True, True]
+    for before, after in zip(state.tracks, again.tracks, strict=True):
+        np.testing.assert_array_equal(before.colours, after.colours)
 
 
 @pytest.mark.parametrize("name", ["pixels", "bbox_xyxy", "track_ids", "scene_velocity"])

@@ -77,7 +77,13 @@ def test_every_method_is_counted_on_every_clip(
     assert not all(shown)
     methods = identity_methods([("with tiny", tiny_segmenter)])
     evaluation = evaluate_identity(passing_dataset, methods, limit_clips=1)
-    assert list(evaluation.counts) == ["with tiny", "without amodal state", "by overlap only"]
+    assert list(evaluation.counts) == [
+        "with tiny",
+        "without amodal state",
+        "with tiny, masks alone",
+        "without amodal state, masks alone",
+        "by overlap only",
+    ]
     for counts in evaluation.counts.values():
         assert [one.source for one in counts] == ["source0"]
         assert sum_counts(counts)["returns"] >= 1
@@ -96,7 +102,8 @@ def test_the_command_prints_and_writes_identity(passing_dataset: Path, tmp_path:
     assert code == 0, output
     assert "without amodal state" in output
     content = json.loads(target.read_text())
-    assert list(content["identity"]) == ["without amodal state", "by overlap only"]
+    names = ["without amodal state", "without amodal state, masks alone", "by overlap only"]
+    assert list(content["identity"]) == names
     assert len(content["identity"]["by overlap only"]["clips"]) == 2
 
 

@@ -8,19 +8,22 @@ in at least one frame since it was last seen. No amodal truth is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 from amodal_model.masks import BoxedMask, mask_iou
 from amodal_model.pair_evidence import AssociationConfig
 from amodal_model.source_given import GivenConfig, GivenSource
 from amodal_model.stream import AmodalSegmenter
+from amodal_model.video import open_clip
 from amodal_model.visible_source import Expectation, Prompt
-from amodal_training.evaluation_clip import open_evaluation_set
+from amodal_training.evaluation_clip import EvaluationClip, open_evaluation_set
 
 SAME_FROM = 0.5
 """IoU from which a mask with an id is one of the true masks."""
@@ -112,6 +115,7 @@ def associate_clip(
     frame_size: tuple[int, int],
     segmenter: AmodalSegmenter | None,
     source: GivenSource | None = None,
+    images: Iterable[UInt8[np.ndarray, "H W 3"] | None] = repeat(None),
 ) -> list[dict[int, int]]:
     """Return the ids that the masks of a clip get where their own are held back.
 
@@ -120,6 +124,7 @@ def associate_clip(
         frame_size: ``(height, width)`` of the frames, pixels.
         segmenter: gives the amodal state, fed with the ids that were found; ``None`` for none.
         source: gives the ids.
+        images: of the frames, where colours are to help.
 
     Returns:
         A frame an entry, the id of each true track that shows.
@@ -128,13 +133,13 @@ def associate_clip(
     state = source.start(frame_size)
     stream = None if segmenter is None else segmenter.start(frame_size)
     rng, ids = np.random.default_rng(0), []
-    for true in frames:
+    for true, image in zip(frames, images, strict=False):
         shown = [mask for _, mask in sorted(true.items())]
         prompts = [Prompt(None, mask=shown[index]) for index in rng.permutation(len(shown))]
         expected: dict[int, Expectation] = {}
         if segmenter is not None and stream is not None:
             expected = segmenter.expect(stream)
-        found, state = source.find(None, prompts, state, expected)
+        found, state = source.find(image, prompts, state, expected)
         if segmenter is not None and stream is not None:
             _, stream = segmenter.advance(found, stream)
         ids.append(ids_of(true, found))
@@ -148,20 +153,31 @@ class IdentityMethod(NamedTuple):
         name: as the table shows it.
         segmenter: gives the amodal state; ``None`` for none.
         source: gives the ids.
+        sees_images: whether it is given the frames beside the masks.
     """
 
     name: str
     segmenter: AmodalSegmenter | None
     source: GivenSource
+    sees_images: bool = True
 
 
 def identity_methods(
     segmenters: Iterable[tuple[str, AmodalSegmenter]],
 ) -> list[IdentityMethod]:
-    """Return association with the amodal state of each segmenter, and without any."""
-    named = [IdentityMethod(name, segmenter, GivenSource()) for name, segmenter in segmenters]
-    without = IdentityMethod("without amodal state", None, GivenSource())
-    return [*named, without, IdentityMethod("by overlap only", None, GivenSource(OVERLAP_ONLY))]
+    """Return association with the amodal state of each segmenter, and without any.
+
+    Each with the images, and from masks alone.
+    """
+    states = [*segmenters, ("without amodal state", None)]
+    return [
+        *(IdentityMethod(name, segmenter, GivenSource()) for name, segmenter in states),
+        *(
+            IdentityMethod(f"{name}, masks alone", segmenter, GivenSource(), sees_images=False)
+            for name, segmenter in states
+        ),
+        IdentityMethod("by overlap only", None, GivenSource(OVERLAP_ONLY), sees_images=False),
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +199,7 @@ def evaluate_identity(
     """Measure how ids are kept on a dataset folder whose own ids are held back.
 
     Args:
-        dataset: as for `evaluate_dataset`; the videos are not decoded.
+        dataset: as for `evaluate_dataset`.
         methods: what to measure.
         limit_clips: only the first so many videos.
 
@@ -194,7 +210,14 @@ def evaluate_identity(
     counts: dict[str, list[IdentityCounts]] = {method.name: [] for method in methods}
     for clip in clip_set.clips():
         frames, size = clip.visible_frames, clip.video.frame_size
-        for name, segmenter, source in methods:
-            ids = associate_clip(frames, size, segmenter, source)
+        for name, segmenter, source, sees_images in methods:
+            images = _images(dataset, clip) if sees_images else repeat(None)
+            ids = associate_clip(frames, size, segmenter, source, images)
             counts[name].append(count_identity(clip.source, ids))
     return IdentityEvaluation(dataset.resolve().name, counts)
+
+
+def _images(dataset: Path, clip: EvaluationClip) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """Yield the frames of a clip."""
+    for frame in open_clip(dataset / "videos" / clip.video.file_name).frames():
+        yield frame.image
