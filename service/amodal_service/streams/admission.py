@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amodal_client.stream_messages import StreamLimits
+from amodal_model.known_colours import BINS
 from amodal_model.stream_state import state_bytes
 from amodal_service.stream_settings import StreamSettings
 from amodal_service.streams.memory import MAX_KEYFRAMES
@@ -15,6 +16,8 @@ _MASK_BYTES = 4 << 10
 """Of one object's visible mask: a keyframe, or a coded result."""
 _STEPS = 2
 """States that exist at the same time: the old and the new one."""
+_COLOUR_BYTES = 4 * BINS
+"""Of the colours of one object whose masks come without ids."""
 _SEARCH_BYTES = 8 << 20
 """Of a source that looks for the masks itself: images, flow, colours."""
 
@@ -25,7 +28,8 @@ def stream_bytes(options: StreamOptions) -> int:
     kept = (MAX_KEYFRAMES + UNACKED_RESULTS) * objects * _MASK_BYTES
     waiting = CREDITS[options.mode] * options.max_message_bytes
     search = 0 if options.masks == "given" else _SEARCH_BYTES
-    return _BASE_BYTES + _STEPS * state_bytes(objects) + kept + waiting + search
+    state = _STEPS * (state_bytes(objects) + objects * _COLOUR_BYTES)
+    return _BASE_BYTES + state + kept + waiting + search
 
 
 def stream_limits(options: StreamOptions, settings: StreamSettings) -> StreamLimits:

@@ -260,10 +260,12 @@ def _find(
         prompts = given
     named_now = {each.track_id for each in prompts}  # what is given again is not forgotten
     removals = [Prompt(key, remove=True) for key in removed if key not in named_now]
+    has_image, is_given = frame.header.codec != Codec.NONE, options.masks == "given"
+    if not (has_image or is_given):
+        raise InputError(f"masks {options.masks!r} need an image in every frame")
     image = None
-    if options.masks != "given":
-        if frame.header.codec == Codec.NONE:
-            raise InputError(f"masks {options.masks!r} need an image in every frame")
+    # masks without ids are told apart by their colours too
+    if has_image and not (is_given and all(each.track_id is not None for each in prompts)):
         image = decode_image(frame.header.codec, frame.payload, size)
     finder = memory.finder if memory.finder is not None else task.finder.start(size)
     expected = segmenter.expect(memory.state, frame_gap=gap)

@@ -149,6 +149,19 @@ def test_an_image_is_needed_where_the_service_looks_for_the_masks() -> None:
     assert done.error == "masks 'prompted' need an image in every frame"
 
 
+@pytest.mark.parametrize(("ids", "are_known"), [((None, None), [True, True]), ((1, 2), None)])
+def test_images_are_looked_at_for_masks_without_ids(
+    ids: tuple[int | None, int | None], are_known: list[bool] | None
+) -> None:
+    rings = [(10, 10, 30, 10, 30, 30, 10, 30), (40, 10, 60, 10, 60, 30, 40, 30)]
+    objects = [GivenObject(key, polygon=(each,)) for key, each in zip(ids, rings, strict=True)]
+    sent = incoming(0, objects, IMAGE.tobytes(), codec=int(Codec.RGB8))
+    (done,) = work_on([task(sent)], plain_segmenter())
+    finder = done.memory.finder
+    known = None if finder is None else [each.colours.size > 0 for each in finder.tracks]
+    assert known == are_known
+
+
 def test_the_longest_hidden_objects_make_room() -> None:
     segmenter, memory = plain_segmenter(), StreamMemory()
     for seq in range(6):
