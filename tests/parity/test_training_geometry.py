@@ -66,7 +66,9 @@ class Ellipses:
 def pasted(seed: int) -> PastedSequence:
     rng = np.random.default_rng(seed)
     source = Ellipses()
-    config = PasteConfig(none_share=0, behind_share=0.2, noise_share=0.5, drop_rate=0.2)
+    config = PasteConfig(
+        none_share=0, behind_share=0.2, noise_share=0.5, drop_rate=0.2, soft_share=0
+    )
     return paste_occluders(rng, source.sample(rng, FRAMES), source, config)
 
 
@@ -91,10 +93,12 @@ def stepped(
                 MemoryState(*(field[row] for field in memory)),
             )
         )
+        # training follows the target alone: an occluder that is gone must not be stood in for
+        state = stream.forget(state, {2})
     return rows
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 4])
+@pytest.mark.parametrize("seed", range(6))
 def test_rollout_sees_what_the_stream_sees(tiny_segmenter: AmodalSegmenter, seed: int) -> None:
     sequence = pasted(seed)
     batch = roll_out([sequence])
