@@ -103,6 +103,7 @@ async def list_streams(
         with services.database.read() as connection:
             return store.list_streams(connection, owner, limit)
 
+    await hub.publish()
     return StreamList(streams=[_info(row, hub) for row in await run_sync(find)])
 
 
@@ -111,7 +112,9 @@ async def find_stream(
     stream_id: str, request: Request, services: ServicesDep, caller: Reader
 ) -> StreamInfo:
     """Return a stream as it is; figures of its frames only from the replica that holds it."""
-    return _info(await run_sync(_own_row, services, caller, stream_id), hub_of(request))
+    hub = hub_of(request)
+    await hub.publish()
+    return _info(await run_sync(_own_row, services, caller, stream_id), hub)
 
 
 @router.delete(
@@ -121,8 +124,10 @@ async def kill_stream(
     stream_id: str, request: Request, services: ServicesDep, caller: Writer
 ) -> Response:
     """End a stream for good, wherever it runs; its client is told."""
+    hub = hub_of(request)
+    await hub.publish()
     await run_sync(_own_row, services, caller, stream_id)
-    await hub_of(request).kill(stream_id)
+    await hub.kill(stream_id)
     return Response(status_code=204)
 
 

@@ -238,7 +238,7 @@ class StreamHub:
             NoSlotError: no replica has room.
             UnavailableError: this server is stopping.
         """
-        await self._write_new()
+        await self.publish()
         row = await run_sync(self._find_by_token, owner, token)
         options = StreamOptions.model_validate(row.options)
         replicas = await run_sync(self._live)
@@ -457,7 +457,7 @@ class StreamHub:
         if not session.is_blank:  # those that had no frame wait for each other, up to a tick
             await self._write_left()
 
-    async def _write_new(self) -> None:
+    async def publish(self) -> None:
         """Make new streams known to all; those that cannot be written wait for the next time."""
         async with self._writing:
             new, self._new = self._new, {}
@@ -470,7 +470,7 @@ class StreamHub:
                 _log.error("streams_database_failed", call="insert_streams", exc_info=error)
 
     async def _write_left(self) -> None:
-        await self._write_new()
+        await self.publish()
         changes, self._left = self._left, []
         if changes:
             await self._try(store.write_changes, self._database, changes)
@@ -561,7 +561,7 @@ class StreamHub:
     async def _store(self, sessions: Sequence[Session], state: StreamState | None) -> None:
         """Write snapshots of streams; ``state`` ``None`` leaves each in its own."""
         if sessions:
-            await self._write_new()
+            await self.publish()
         sessions = [each for each in sessions if each.terms.stream_id not in self._new]
         if not sessions:
             return
@@ -617,7 +617,7 @@ class StreamHub:
 
     async def _beat(self) -> None:
         await run_sync(store.show_replica, self._database, self._as_replica())
-        await self._write_new()
+        await self.publish()
         held = {key: each.epoch for key, each in self._sessions.items() if key not in self._new}
         lost = await run_sync(store.lost_streams, self._database, held)
         for stream_id, is_ended in lost.items():
@@ -655,7 +655,7 @@ class StreamHub:
 
     async def kill(self, stream_id: str) -> None:
         """End a stream for good, wherever it is."""
-        await self._write_new()
+        await self.publish()
         await run_sync(store.end_stream, self._database, stream_id)
         session = self._sessions.get(stream_id)
         if session is not None:
