@@ -58,10 +58,9 @@ def assert_same(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
         assert torch.equal(value, second[name]), name
 
 
-GOLDEN = [2.251, 2.078, 1.030, 1.961, 1.568]
-"""Losses of steps 1, 5, 10, 15 and 20 of the seed, of four, that rounding moves least. Whoever
-changes occluders, placement, memory or losses on purpose takes over the new ones; nobody else
-should see them change."""
+GOLDEN = [1.191, 2.536, 1.297, 1.295, 1.788]
+"""Losses of steps 1, 5, 10, 15 and 20. Whoever changes occluders, placement, memory or losses on
+purpose takes over the new ones; nobody else should see them change."""
 
 
 def held_out_loss(network: AmodalNetwork) -> float:
@@ -194,7 +193,7 @@ def test_batch_depends_on_seed_and_step_alone() -> None:
 
 
 def test_parts_of_a_batch_are_the_batch() -> None:
-    batch = draw_batch(np.random.default_rng(0), Ellipses(), PASTE, (20, 8))
+    batch = draw_batch(np.random.default_rng(0), Ellipses(), PASTE, (24, 8))
     parts = split(batch)
     assert max(len(part.crop) for part in parts) <= 128 < len(batch.crop)
     for field, pieces in zip(batch, zip(*parts, strict=True), strict=True):
