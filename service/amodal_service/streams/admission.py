@@ -19,7 +19,9 @@ _STEPS = 2
 _COLOUR_BYTES = 4 * BINS
 """Of the colours of one object whose masks come without ids."""
 _SEARCH_BYTES = 8 << 20
-"""Of a source that looks for the masks itself: images, flow, colours."""
+"""Of a source that looks for the masks itself: images, flow, motion."""
+_FOLLOWED_BYTES = 144 << 10
+"""Of what such a source remembers of one object."""
 
 
 def stream_bytes(options: StreamOptions) -> int:
@@ -27,8 +29,10 @@ def stream_bytes(options: StreamOptions) -> int:
     objects = options.max_objects
     kept = (MAX_KEYFRAMES + UNACKED_RESULTS) * objects * _MASK_BYTES
     waiting = CREDITS[options.mode] * options.max_message_bytes
-    search = 0 if options.masks == "given" else _SEARCH_BYTES
-    state = _STEPS * (state_bytes(objects) + objects * _COLOUR_BYTES)
+    is_given = options.masks == "given"
+    search = 0 if is_given else _SEARCH_BYTES
+    remembered = _COLOUR_BYTES if is_given else _FOLLOWED_BYTES
+    state = _STEPS * (state_bytes(objects) + objects * remembered)
     return _BASE_BYTES + state + kept + waiting + search
 
 
