@@ -36,8 +36,7 @@ class BackgroundConfig(NamedTuple):
         slowest_unsteady: the same while the camera moves.
         absorb: frames after which what is seen instead becomes the background.
         absorb_unsteady: the same while the camera moves.
-        absorb_moving: the same under an object that moves: it would not look the same for so long.
-        absorb_resting: the same under an object that is followed and rests.
+        absorb_held: the same under an object that is followed.
     """
 
     slowest: float = 0.01
@@ -46,13 +45,12 @@ class BackgroundConfig(NamedTuple):
     least_distance: float = 150.0
     misplaced_px: float = 0.2
     resampled_px: float = 0.6
-    shadow: tuple[float, float] = (0.6, 0.98)
+    shadow: tuple[float, float] = (0.5, 0.98)
     shadow_hue: float = 16.0
     slowest_unsteady: float = 0.1
     absorb: float = 40.0
     absorb_unsteady: float = 15.0
-    absorb_moving: float = 80.0
-    absorb_resting: float = 600.0
+    absorb_held: float = 600.0
 
 
 class Background(NamedTuple):
@@ -197,9 +195,8 @@ def learn(
     moved = Background(mean, variance, model.age + fits, model.other, model.other_age)
     limit = config.absorb + unsteadiness * (config.absorb_unsteady - config.absorb)
     # what was learned in a few frames is given up as quickly
-    limits = np.where(held == 1, np.float32(config.absorb_moving), np.float32(limit))
-    limits = np.minimum(limits, model.age + 6)
-    limits = np.where(held == 2, np.float32(config.absorb_resting), limits)
+    limits = np.minimum(model.age + 6, np.float32(limit))
+    limits = np.where(held > 0, np.float32(config.absorb_held), limits)
     return _absorb(_learn_other(moved, colors, fits), limits, config)
 
 

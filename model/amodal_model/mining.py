@@ -17,6 +17,7 @@ from amodal_model.masks import BoxedMask, Rle, encode_rle, union
 from amodal_model.motion_sightings import MotionFrame, Sighting
 from amodal_model.motion_state import MotionState
 from amodal_model.source_motion import MotionSource
+from amodal_model.tracklet_contour import evenness
 from amodal_model.tracklet_quality import (
     Moment,
     Quality,
@@ -37,6 +38,8 @@ LEAST_FRAMES = 8
 """Shorter tracklets are no use to training, whatever their quality."""
 LEAST_AREA = 40
 """Median pixels of a mask: smaller ones have no shape to learn."""
+LONGEST_PART = 8
+"""Frames: what was followed by itself for longer is no part of what it is absorbed by later."""
 CATEGORIES = ({"id": 1, "name": "object"},)
 
 Watch = Callable[[int], None]
@@ -120,7 +123,7 @@ def mine_clip(
     length = 0
     for frame in clip.frames():
         seen, state = source.look(frame.image, state)
-        _note(tracks, frame.index, seen)
+        _note(tracks, frame, seen)
         length = frame.index + 1
         watch(1)
         if time.monotonic() >= until_s:
@@ -143,31 +146,33 @@ def _warm_state(source: MotionSource, clip: Clip) -> MotionState:
     return source.warm_up((frame.image for frame in reversed(ahead)), source.start(clip.frame_size))
 
 
-def _note(tracks: dict[int, _Track], index: int, seen: MotionFrame) -> None:
+def _note(tracks: dict[int, _Track], frame: Frame, seen: MotionFrame) -> None:
+    index = frame.index
     for sighting in seen.sightings:
         track = tracks[sighting.serial]
-        track.moments[index] = _moment(index, sighting)
+        track.moments[index] = _moment(frame, sighting)
         track.masks[index].append(_pack(sighting.mask))
     for serial in seen.split:
         tracks[serial].split_at = index
     for part, whole in seen.absorbed:
-        taken = tracks.pop(part, None)
-        for at, masks in (taken.masks if taken else {}).items():
+        if len(tracks[part].moments) > LONGEST_PART:
+            continue
+        for at, masks in tracks.pop(part).masks.items():
             if at in tracks[whole].moments:
                 tracks[whole].masks[at].extend(masks)
 
 
-def _moment(index: int, sighting: Sighting) -> Moment:
+def _moment(frame: Frame, sighting: Sighting) -> Moment:
     mask = sighting.mask
-    x0, y0, x1, y1 = mask.bbox_xyxy
     return Moment(
-        index,
+        frame.index,
         float(max(mask.area, 1)),
         sighting.travel_px,
-        ((x0 + x1) / 2, (y0 + y1) / 2),
+        mask.bbox_xyxy,
         sighting.stability,
         sighting.contrast,
         sighting.moving,
+        evenness(mask, frame.image),
         sighting.is_merged,
         touches_edge(mask),
     )

@@ -145,7 +145,7 @@ def _judge_parts(
         main = int(parts[np.argmax(found.area[parts])])
         limit = max(config.gap * float(np.sqrt(found.area[main])), 4.0)
         far = parts[[_gap(found.box[part], found.box[main]) > limit for part in parts]]
-        large = far[found.area[far] >= 0.2 * found.area[main]]
+        large = far[found.area[far] >= config.part_share * found.area[main]]
         owns[np.setdiff1d(far, large), row] = False
         if not large.size:
             continue

@@ -14,6 +14,8 @@ CORE_DEPTH = 0.55
 """Pixels deeper than this share of the deepest are in a core."""
 CORE_SHARE = 0.5
 """Area that a core's part must have, as a share of the largest core's."""
+APART_SHARE = 0.4
+"""The same of parts that do not touch."""
 LEAST_DEPTH = 2.0
 """Pixels: thinner masks have no cores that could be told apart."""
 LEAST_AREA = 150
@@ -71,19 +73,25 @@ def divide(mask: Bool[np.ndarray, "h w"]) -> Int16[np.ndarray, "h w"]:
     A walker's legs, or a limb, are thinner than the trunk and make no core; two walkers side by
     side have two trunks of about the same depth.
     """
+    apart = _large_parts(mask, APART_SHARE)
+    if apart.max() > 1:
+        return spread_labels(apart, mask)
     framed = np.pad(mask, 1).astype(np.uint8)
     depth = cv2.distanceTransform(framed, cv2.DIST_L2, 3)[1:-1, 1:-1]
     deepest = float(depth.max(initial=0.0))
     whole = mask.astype(np.int16)
     if deepest < LEAST_DEPTH:
         return whole
-    core = (depth >= CORE_DEPTH * deepest).astype(np.uint8)
-    count, cores, stats, _ = cv2.connectedComponentsWithStats(core, connectivity=8)
+    cores = _large_parts(depth >= CORE_DEPTH * deepest, CORE_SHARE)
+    return spread_labels(cores, mask) if cores.max() > 1 else whole
+
+
+def _large_parts(mask: Bool[np.ndarray, "h w"], share: float) -> Int16[np.ndarray, "h w"]:
+    """Return the connected parts with a share of the largest one's area, by falling area."""
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     area = stats[1:, cv2.CC_STAT_AREA]
-    large = 1 + np.flatnonzero(area >= CORE_SHARE * area.max())
-    if len(large) < 2:
-        return whole
+    large = 1 + np.flatnonzero(area >= share * area.max())
     order = large[np.argsort(-area[large - 1], kind="stable")]
     renumber = np.zeros(count, np.int16)
     renumber[order] = np.arange(1, len(order) + 1)
-    return spread_labels(renumber[cores], mask)
+    return renumber[parts]

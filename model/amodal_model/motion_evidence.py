@@ -36,7 +36,7 @@ class EvidenceConfig(NamedTuple):
 
     known_age: float = 30.0
     differs: float = 1.2
-    alike: float = 1.2
+    alike: float = 2.2
     moves: float = 1.5
     lowest: float = -0.6
     highest: float = 2.0

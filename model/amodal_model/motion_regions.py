@@ -75,7 +75,7 @@ def find_regions(
     """
     smooth = cv2.GaussianBlur(odds, (5, 5), 0)
     binary = (smooth > config.threshold).astype(np.uint8)
-    binary = np.asarray(cv2.morphologyEx(binary, cv2.MORPH_CLOSE, _ball(5)), np.uint8)
+    binary = np.asarray(cv2.morphologyEx(binary, cv2.MORPH_CLOSE, _ball(3)), np.uint8)
     binary = np.asarray(cv2.morphologyEx(binary, cv2.MORPH_OPEN, _ball(3)), np.uint8)
     binary = _fill_holes(binary, config.hole_share)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(binary, ltype=cv2.CV_16U)

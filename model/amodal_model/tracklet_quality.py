@@ -8,7 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from amodal_model.masks import BoxedMask
+from amodal_model.masks import Box, BoxedMask
+
+
+LOOKS = 200
+"""Boxes of a tracklet that are compared with each other; of longer ones, every second and so on."""
 
 
 class Moment(NamedTuple):
@@ -18,10 +22,11 @@ class Moment(NamedTuple):
         frame_index: in the video.
         area: pixels of the frame.
         travel_px: how far its centre is from where the track was first seen in the scene.
-        center: of the box, pixels.
+        box: half-open ``x0, y0, x1, y1``, pixels.
         stability: IoU with the mask of the last frame, moved along the flow.
         contrast: mean log odds of the foreground.
         moving: mean of how surely its pixels move by themselves.
+        evenness: of the contour, by the picture.
         is_merged: whether it shares its region with another track.
         is_cut_off: whether it touches the edge of the image.
     """
@@ -29,10 +34,11 @@ class Moment(NamedTuple):
     frame_index: int
     area: float
     travel_px: float
-    center: tuple[float, float]
+    box: Box
     stability: float
     contrast: float
     moving: float
+    evenness: float
     is_merged: bool
     is_cut_off: bool
 
@@ -47,6 +53,7 @@ class QualityConfig(NamedTuple):
         full_path: how far it comes, in the scene and in the image, as a share of its size: a thing
             at rest does the one under a moving camera, the other where its motion is misjudged.
         full_moving: or mean of `Moment.moving`.
+        evenness: median of `Moment.evenness` that is worth 0, and 1.
         worst_change: median change of log area a frame that is worth 0.
         growth: area over the largest of late from which a track has grown into something else.
         longest_merge: frames in one region with another track, after which a tracklet is cut.
@@ -58,6 +65,7 @@ class QualityConfig(NamedTuple):
     full_contrast: float = 1.0
     full_path: float = 0.6
     full_moving: float = 0.3
+    evenness: tuple[float, float] = (0.35, 0.65)
     worst_change: float = 0.2
     growth: float = 1.6
     longest_merge: int = 15
@@ -72,6 +80,7 @@ class Quality(NamedTuple):
     area: float
     motion: float
     contrast: float
+    contour: float
 
     @property
     def score(self) -> float:
@@ -82,24 +91,40 @@ class Quality(NamedTuple):
 def judge(moments: Sequence[Moment], config: QualityConfig) -> Quality:
     """Return the quality of a tracklet's moments; of none, all zero."""
     if len(moments) < 2:
-        return Quality(0, 0, 0, 0, 0)
-    low, high = config.stability
+        return Quality(0, 0, 0, 0, 0, 0)
     steady = float(np.median([m.stability for m in moments[1:]]))
+    even = float(np.median([m.evenness for m in moments]))
     area = np.array([m.area for m in moments])
     change = float(np.median(np.abs(np.diff(np.log(area)))))
     in_scene = float(np.ptp([m.travel_px for m in moments]))
-    in_image = float(np.linalg.norm(np.ptp([m.center for m in moments], axis=0)))
+    in_image = _travel([m.box for m in moments])
     path = min(in_scene, in_image) / float(np.sqrt(np.median(area)))
     moving = float(np.mean([m.moving for m in moments]))
     contrast = float(np.mean([m.contrast for m in moments]))
     values = (
         len(moments) / config.full_length,
-        (steady - low) / (high - low),
+        _share(steady, config.stability),
         1 - change / config.worst_change,
         max(path / config.full_path, moving / config.full_moving),
         contrast / config.full_contrast,
+        _share(even, config.evenness),
     )
     return Quality(*(float(np.clip(value, 0, 1)) for value in values))
+
+
+def _share(value: float, limits: tuple[float, float]) -> float:
+    low, high = limits
+    return (value - low) / (high - low)
+
+
+def _travel(boxes: Sequence[Box]) -> float:
+    """Return how far a box comes as a whole, pixels: both sides of it, in the same direction.
+
+    A thing that rests and is seen in parts, now larger and now smaller, moves one side at a time.
+    """
+    sides = np.array(boxes[:: len(boxes) // LOOKS + 1], np.float64)
+    moves = sides[:, None] - sides[None]
+    return float(np.linalg.norm(np.minimum(moves[..., :2], moves[..., 2:]).max(axis=(0, 1))))
 
 
 def cut(moments: Sequence[Moment], config: QualityConfig) -> list[list[Moment]]:
