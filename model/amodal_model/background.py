@@ -204,15 +204,15 @@ def _learn_other(
     model: Background, colors: Float32[np.ndarray, "H W 3"], fits: Float32[np.ndarray, "H W"]
 ) -> Background:
     """Learn what is seen instead of the background, anew where it changes."""
-    apart = cv2.subtract(colors, model.other)
-    distance = cv2.transform(cv2.multiply(apart, apart), CHANNEL_WEIGHTS)
-    is_same = distance < 200
-    age = np.where(is_same, model.other_age + 1, np.float32(1))
-    rate = np.where(is_same, 1 / age, np.float32(1))
-    age = np.where(fits > 0, model.other_age * np.float32(0.95), age)
-    rate *= 1 - fits
-    other = cv2.add(model.other, cv2.multiply(apart, cv2.merge([rate] * 3)))
-    return model._replace(other=other, other_age=age)
+    where = np.flatnonzero(fits == 0)
+    other, other_age = model.other.reshape(-1, 3).copy(), (0.95 * model.other_age).ravel()
+    apart = colors.reshape(-1, 3)[where] - other[where]
+    is_same = (apart * apart) @ CHANNEL_WEIGHTS[0] < 200
+    age = np.where(is_same, model.other_age.ravel()[where] + 1, np.float32(1))
+    other[where] += apart / age[:, None]
+    other_age[where] = age
+    shape = model.age.shape
+    return model._replace(other=other.reshape(*shape, 3), other_age=other_age.reshape(shape))
 
 
 def _absorb(

@@ -18,6 +18,7 @@ _GRID = 8
 """Distance of the pixels whose flow is fitted."""
 _LEAST_POINTS = 24
 _ROUNDS = 6
+_SETTLED_PX = 0.002
 _LEAST_SPREAD_PX = 0.05
 _SPREAD = 33
 _LEAST_GAIN = 0.985
@@ -71,13 +72,16 @@ def fit_camera(
     center, scale = np.array([width / 2, height / 2]), max(height, width) / 2
     design = np.concatenate([np.ones((len(points), 1)), (points - center) / scale], 1)
     solution = np.zeros((3, 2))
-    solution[0] = np.median(vectors, 0)
+    solution[0] = [_middle(vectors[:, 0]), _middle(vectors[:, 1])]
     spread = 0.0
     for _ in range(_ROUNDS):
-        miss = np.linalg.norm(vectors - design @ solution, axis=1)
-        spread = max(1.4826 * float(np.median(miss)), _LEAST_SPREAD_PX)
+        miss = np.hypot(*(vectors - design @ solution).T)
+        spread = max(1.4826 * _middle(miss), _LEAST_SPREAD_PX)
         weighted = design / (1 + (miss / (2 * spread)) ** 2)[:, None]
+        last = solution
         solution = np.linalg.solve(weighted.T @ design + 1e-6 * np.eye(3), weighted.T @ vectors)
+        if np.abs(solution - last).max() < _SETTLED_PX:
+            break
     linear = solution[1:].T / scale
     offset = solution[0] - linear @ center
     moved = IDENTITY + np.concatenate([linear, offset[:, None]], 1)
@@ -85,6 +89,12 @@ def fit_camera(
     if error < _LEAST_GAIN * error_at_rest:
         return CameraMotion(moved, spread)
     return CameraMotion(IDENTITY.copy(), spread)
+
+
+def _middle(values: Float64[np.ndarray, " P"]) -> float:
+    """Return the upper median: at this size a tenth of the cost of `np.median`."""
+    half = len(values) // 2
+    return float(np.partition(values, half)[half])
 
 
 def _error(
@@ -115,7 +125,7 @@ def _textured(
     texture, free = np.asarray(steep[grid]), near[grid] == 0
     if not free.any():
         return np.zeros((0, 2)), np.zeros((0, 2))
-    rows, columns = np.nonzero(free & (texture >= max(float(np.median(texture[free])), 0.5)))
+    rows, columns = np.nonzero(free & (texture >= max(_middle(texture[free]), 0.5)))
     points = np.stack([columns, rows], 1) * float(_GRID) + _GRID // 2
     return points, flow[grid][rows, columns].astype(np.float64)
 

@@ -75,10 +75,9 @@ def associate(
 def _owners(frame: Frame, rows: int, config: FollowConfig) -> Bool[np.ndarray, "R N"]:
     """Return which regions hold enough of which moved masks."""
     count = len(frame.found.area)
-    joint = np.bincount(
-        (frame.regions.astype(np.int64) * (rows + 1) + frame.moved).ravel(),
-        minlength=(count + 1) * (rows + 1),
-    ).reshape(count + 1, rows + 1)
+    where = np.flatnonzero(frame.moved)
+    pairs = frame.regions.ravel()[where].astype(np.int64) * (rows + 1) + frame.moved.ravel()[where]
+    joint = np.bincount(pairs, minlength=(count + 1) * (rows + 1)).reshape(count + 1, rows + 1)
     smaller = np.minimum(frame.found.area[:, None], joint[:, 1:].sum(0)[None])
     return np.asarray(joint[1:, 1:] >= np.maximum(config.overlap * smaller, 4), bool)
 

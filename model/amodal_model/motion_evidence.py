@@ -97,24 +97,10 @@ def own_motion(
 
 
 def mismatch(
-    current: UInt8[np.ndarray, "h w"],
-    previous: UInt8[np.ndarray, "h w"],
-    flow: Float32[np.ndarray, "h w 2"],
+    current: UInt8[np.ndarray, "h w"], previous: UInt8[np.ndarray, "h w"]
 ) -> Float32[np.ndarray, "h w"]:
-    """Return by how much the frame differs from the last one moved along a flow, grey levels."""
-    x, y = source_of(flow)
-    moved = cv2.remap(previous, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(cv2.boxFilter(cv2.absdiff(current, moved), cv2.CV_32F, (5, 5)), np.float32)
-
-
-def source_of(
-    flow: Float32[np.ndarray, "h w 2"],
-) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
-    """Return the x and y coordinates that each pixel had in the last frame."""
-    height, width = flow.shape[:2]
-    x = flow[..., 0] + np.arange(width, dtype=np.float32)
-    y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-    return x, y
+    """Return by how much the frame differs from the last one as it was moved, grey levels."""
+    return np.asarray(cv2.boxFilter(cv2.absdiff(current, previous), cv2.CV_32F, (5, 5)), np.float32)
 
 
 def doubt(model: Background, differs: Difference, moves: Float32[np.ndarray, "h w"]) -> Background:

@@ -32,17 +32,17 @@ def find_ghosts(
         colors: of the frame.
         background: its colours.
     """
-    if not count:
-        return np.zeros(0, bool)
+    area = np.bincount(regions.ravel(), minlength=count + 1)[1:]
+    moving = np.bincount(regions[moves > 0.5], minlength=count + 1)[1:]
+    is_still = moving <= STILL_SHARE * area
+    if not is_still.any():
+        return is_still
     kernel = np.ones((3, 3), np.uint8)
     outer = cv2.dilate(regions, kernel)
     is_rim = (outer != cv2.erode(regions, kernel)) & (outer > 0)
     on_rim = outer[is_rim]
     frame_edges = np.bincount(on_rim, _edges(colors)[is_rim], count + 1)[1:]
     scene_edges = np.bincount(on_rim, _edges(background)[is_rim], count + 1)[1:]
-    area = np.bincount(regions.ravel(), minlength=count + 1)[1:]
-    moving = np.bincount(regions[moves > 0.5], minlength=count + 1)[1:]
-    is_still = moving <= STILL_SHARE * area
     return np.asarray(is_still & (frame_edges < EDGE_RATIO * scene_edges), bool)
 
 

@@ -11,13 +11,13 @@ from jaxtyping import Float32, Int16, UInt8
 from amodal_model.background import brighten, colors_of, move_background
 from amodal_model.camera_motion import IDENTITY, CameraMotion, compose, largest_displacement
 from amodal_model.frame_size import check_image
-from amodal_model.motion_evidence import source_of
 from amodal_model.motion_regions import Description
 from amodal_model.motion_state import MotionState, working_size
 from amodal_model.motion_tracks import FollowConfig, MotionTracks
 
 RESAMPLE_PX = 0.35
 """How far the camera may have moved before the background is resampled."""
+_REPLICATE = cv2.BORDER_REPLICATE
 
 
 class Looks(NamedTuple):
@@ -40,16 +40,52 @@ def reduce(image: UInt8[np.ndarray, "H W 3"], frame_size: tuple[int, int]) -> Lo
     return Looks(np.asarray(gray, np.uint8), colors_of(np.asarray(small, np.uint8)))
 
 
-def follow_flow(
-    labels: Int16[np.ndarray, "h w"],
-    odds: Float32[np.ndarray, "h w"],
-    flow: Float32[np.ndarray, "h w 2"],
-) -> tuple[Int16[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
-    """Return each pixel's label and log odds in the last frame."""
-    x, y = source_of(flow)
-    moved = cv2.remap(labels, x, y, cv2.INTER_NEAREST) if labels.any() else labels
-    carried = cv2.remap(odds, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(moved, np.int16), np.asarray(carried, np.float32)
+class Carried(NamedTuple):
+    """The last frame, moved into the pixels of this one.
+
+    Attributes:
+        still: its light, moved with the camera alone.
+        gray: its light, moved along the flow, as the rest.
+        labels: of its tracks.
+        odds: log odds of the foreground.
+    """
+
+    still: UInt8[np.ndarray, "h w"]
+    gray: UInt8[np.ndarray, "h w"]
+    labels: Int16[np.ndarray, "h w"]
+    odds: Float32[np.ndarray, "h w"]
+
+
+def carry_frame(
+    state: MotionState, flow: Float32[np.ndarray, "h w 2"], camera: CameraMotion
+) -> Carried:
+    """Return what the last frame left, where the flow and the camera have moved it."""
+    height, width = state.labels.shape
+    x = flow[..., 0] + np.arange(width, dtype=np.float32)
+    y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
+    still = state.previous
+    if not np.array_equal(camera.previous_from_current, IDENTITY):
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        still = np.asarray(
+            cv2.warpAffine(
+                state.previous,
+                camera.previous_from_current,
+                (width, height),
+                flags=flags,
+                borderMode=_REPLICATE,
+            ),
+            np.uint8,
+        )
+    gray = cv2.remap(state.previous, x, y, cv2.INTER_LINEAR, borderMode=_REPLICATE)
+    is_empty = not state.labels.any()
+    labels = state.labels if is_empty else cv2.remap(state.labels, x, y, cv2.INTER_NEAREST)
+    odds = cv2.remap(state.odds, x, y, cv2.INTER_LINEAR, borderMode=_REPLICATE)
+    return Carried(
+        still,
+        np.asarray(gray, np.uint8),
+        np.asarray(labels, np.int16),
+        np.asarray(odds, np.float32),
+    )
 
 
 def move_scene(state: MotionState, camera: CameraMotion, looks: Looks) -> MotionState:

@@ -68,8 +68,10 @@ def sightings(
         frame_size: of the masks.
     """
     rows = len(tracks.serial)
-    both = np.bincount(labels[labels == moved], minlength=rows + 1)[1:]
-    either = found.area + np.bincount(moved.ravel(), minlength=rows + 1)[1:] - both
+    where = np.flatnonzero(moved)
+    then, now = moved.ravel()[where], labels.ravel()[where]
+    both = np.bincount(now[now == then], minlength=rows + 1)[1:]
+    either = found.area + np.bincount(then, minlength=rows + 1)[1:] - both
     stability = both / np.maximum(either, 1)
     scale = frame_size[1] / labels.shape[1]
     travel = np.linalg.norm(tracks.center - tracks.origin, axis=1) * scale

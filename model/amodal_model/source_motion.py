@@ -45,7 +45,7 @@ from amodal_model.motion_regions import (
     describe,
     find_regions,
 )
-from amodal_model.motion_scene import Looks, follow_flow, held_pixels, move_scene, reduce
+from amodal_model.motion_scene import Looks, carry_frame, held_pixels, move_scene, reduce
 from amodal_model.motion_sightings import MotionFrame, sightings
 from amodal_model.motion_state import (
     MotionState,
@@ -189,20 +189,20 @@ class MotionSource:
         """
         flow, motion = flows
         config = self.config
-        still_error = mismatch(looks.gray, state.previous, flow + motion)
-        moved_error = mismatch(looks.gray, state.previous, flow)
+        carried = carry_frame(state, flow, camera)
+        still_error = mismatch(looks.gray, carried.still)
+        moved_error = mismatch(looks.gray, carried.gray)
         least_speed = max(config.follow.least_speed, 4 * camera.spread_px)
         moves = own_motion(motion, still_error, moved_error, least_speed, config.evidence)
-        moved, odds = follow_flow(state.labels, state.odds, flow)
         state = move_scene(state, camera, looks)
         differs = difference(
             state.background, looks.colors, config.background, unsteadiness=state.unsteadiness
         )
-        odds = weigh(odds, differs, moves, state.background, config.evidence)
+        odds = weigh(carried.odds, differs, moves, state.background, config.evidence)
         background = doubt(state.background, differs, moves)
         return (
             state._replace(odds=odds, background=background),
-            moved,
+            carried.labels,
             Weighed(differs.score, moves),
         )
 

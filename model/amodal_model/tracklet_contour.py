@@ -14,8 +14,10 @@ from amodal_model.background import CHANNEL_WEIGHTS, colors_of
 from amodal_model.masks import BoxedMask
 from amodal_model.motion_state import working_size
 
+SIZE = 24.0
+"""Root of the area, pixels, to which larger masks are brought."""
 REACH = 9
-"""Side of the squares, pixels of the working size, in which the colours on both sides are averaged."""
+"""Side of the squares, pixels, in which the colours on both sides of a contour are averaged."""
 WORST = 20.0
 """Percentile of the contrasts along a contour that is compared with their median."""
 _RING = np.ones((3, 3), np.uint8)
@@ -28,7 +30,7 @@ def evenness(mask: BoxedMask, image: UInt8[np.ndarray, "H W 3"]) -> float:
         mask: of a frame.
         image: that frame, RGB. Its edge is no contour.
     """
-    shrink = image.shape[0] / working_size(mask.frame_size)[0]
+    shrink = max(image.shape[0] / working_size(mask.frame_size)[0], np.sqrt(mask.area) / SIZE)
     margin = round(REACH * shrink)
     x0, y0, x1, y1 = mask.bbox_xyxy
     left, top = max(x0 - margin, 0), max(y0 - margin, 0)

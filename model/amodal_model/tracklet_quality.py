@@ -54,6 +54,7 @@ class QualityConfig(NamedTuple):
             at rest does the one under a moving camera, the other where its motion is misjudged.
         full_moving: or mean of `Moment.moving`.
         evenness: median of `Moment.evenness` that is worth 0, and 1.
+        least_rest: area, as a share of the median one, below which masks at the edge are left out.
         worst_change: median change of log area a frame that is worth 0.
         growth: area over the largest of late from which a track has grown into something else.
         longest_merge: frames in one region with another track, after which a tracklet is cut.
@@ -65,7 +66,8 @@ class QualityConfig(NamedTuple):
     full_contrast: float = 1.0
     full_path: float = 0.6
     full_moving: float = 0.3
-    evenness: tuple[float, float] = (0.35, 0.65)
+    evenness: tuple[float, float] = (0.45, 0.75)
+    least_rest: float = 0.3
     worst_change: float = 0.2
     growth: float = 1.6
     longest_merge: int = 15
@@ -151,7 +153,13 @@ def cut(moments: Sequence[Moment], config: QualityConfig) -> list[list[Moment]]:
             stretches.append([moment])
         else:
             stretch.append(moment)
-    return [stretch for stretch in stretches if stretch]
+    return [_without_rests(stretch, config) for stretch in stretches if stretch]
+
+
+def _without_rests(stretch: Sequence[Moment], config: QualityConfig) -> list[Moment]:
+    """Return the moments less those of what is hardly in the image yet, or any more."""
+    least = config.least_rest * float(np.median([m.area for m in stretch]))
+    return [m for m in stretch if not m.is_cut_off or m.area >= least]
 
 
 def _late_areas(stretch: Sequence[Moment], merged: int) -> Float64[np.ndarray, " K"]:
