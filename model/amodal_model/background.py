@@ -34,8 +34,8 @@ class BackgroundConfig(NamedTuple):
         shadow: least and greatest ratio of light in a shadow to light without it.
         shadow_hue: squared distance of hue below which a darker pixel may be in shadow.
         slowest_unsteady: the same while the camera moves.
-        absorb: frames after which what is seen instead becomes the background.
-        absorb_unsteady: the same while the camera moves.
+        absorb: frames after which what is seen instead becomes the background, while the camera
+            rests and while it moves.
         absorb_held: the same under an object that is followed.
     """
 
@@ -48,9 +48,8 @@ class BackgroundConfig(NamedTuple):
     shadow: tuple[float, float] = (0.5, 0.98)
     shadow_hue: float = 16.0
     slowest_unsteady: float = 0.1
-    absorb: float = 40.0
-    absorb_unsteady: float = 15.0
-    absorb_held: float = 600.0
+    absorb: tuple[float, float] = (40.0, 15.0)
+    absorb_held: tuple[float, float] = (600.0, 15.0)
 
 
 class Background(NamedTuple):
@@ -193,10 +192,13 @@ def learn(
     slow = np.minimum(rate, np.float32(0.05))
     variance = usual + slow * (np.minimum(distance, 4 * usual + 50) - usual)
     moved = Background(mean, variance, model.age + fits, model.other, model.other_age)
-    limit = config.absorb + unsteadiness * (config.absorb_unsteady - config.absorb)
+    limit, held_limit = (
+        steady + unsteadiness * (unsteady - steady)
+        for steady, unsteady in (config.absorb, config.absorb_held)
+    )
     # what was learned in a few frames is given up as quickly
     limits = np.minimum(model.age + 6, np.float32(limit))
-    limits = np.where(held > 0, np.float32(config.absorb_held), limits)
+    limits = np.where(held > 0, np.float32(held_limit), limits)
     return _absorb(_learn_other(moved, colors, fits), limits, config)
 
 
