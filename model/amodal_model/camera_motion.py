@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
 IDENTITY = np.array([[1.0, 0, 0], [0, 1, 0]])
 _GRID = 8
@@ -91,7 +91,7 @@ def fit_camera(
     return CameraMotion(IDENTITY.copy(), spread)
 
 
-def _middle(values: Float64[np.ndarray, " P"]) -> float:
+def _middle(values: Float[np.ndarray, " P"]) -> float:
     """Return the upper median: at this size a tenth of the cost of `np.median`."""
     half = len(values) // 2
     return float(np.partition(values, half)[half])

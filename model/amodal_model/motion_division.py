@@ -94,4 +94,4 @@ def _large_parts(mask: Bool[np.ndarray, "h w"], share: float) -> Int16[np.ndarra
     order = large[np.argsort(-area[large - 1], kind="stable")]
     renumber = np.zeros(count, np.int16)
     renumber[order] = np.arange(1, len(order) + 1)
-    return renumber[parts]
+    return np.asarray(renumber[parts], np.int16)

@@ -34,7 +34,7 @@ class EvidenceConfig(NamedTuple):
         least_change: grey levels by which standing still must be contradicted.
     """
 
-    known_age: float = 30.0
+    known_age: float = 15.0
     differs: float = 1.2
     alike: float = 2.2
     moves: float = 1.5

@@ -35,9 +35,10 @@ def evenness(mask: BoxedMask, image: UInt8[np.ndarray, "H W 3"]) -> float:
     x0, y0, x1, y1 = mask.bbox_xyxy
     left, top = max(x0 - margin, 0), max(y0 - margin, 0)
     part = image[top : y1 + margin, left : x1 + margin]
-    whole = np.zeros(part.shape[:2], np.uint8)
+    whole = np.zeros_like(part[..., 0])
     whole[y0 - top : y1 - top, x0 - left : x1 - left] = mask.pixels
-    size = tuple(max(round(side / shrink), 1) for side in whole.shape[::-1])
+    height, width = part.shape[:2]
+    size = (max(round(width / shrink), 1), max(round(height / shrink), 1))
     small = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
     inside = np.asarray(cv2.resize(whole * 255, size, interpolation=cv2.INTER_AREA) > 0, bool)
     contrast = _contrasts(colors_of(small) * np.sqrt(CHANNEL_WEIGHTS), inside)
@@ -52,8 +53,8 @@ def _contrasts(
     """Return how far the colours on both sides of each pixel of a contour are apart."""
     mask = inside.astype(np.uint8)
     core = cv2.erode(mask, _RING)
-    within = core & ~cv2.erode(mask, _RING, iterations=3)
-    beyond = cv2.dilate(mask, _RING, iterations=3) & ~cv2.dilate(mask, _RING)
+    within = cv2.subtract(core, cv2.erode(mask, _RING, iterations=3))
+    beyond = cv2.subtract(cv2.dilate(mask, _RING, iterations=3), cv2.dilate(mask, _RING))
     if np.count_nonzero(within) < 4:
         within = core if core.any() else mask
     (own, own_count), (other, other_count) = (_means(colors, ring) for ring in (within, beyond))
@@ -63,7 +64,7 @@ def _contrasts(
 
 
 def _means(
-    colors: Float32[np.ndarray, "h w 3"], ring: UInt8[np.ndarray, "h w"]
+    colors: Float32[np.ndarray, "h w 3"], ring: np.ndarray
 ) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
     """Return the mean colour of a ring's pixels around each pixel, and how many they are."""
     chosen = ring.astype(np.float32)

@@ -10,7 +10,6 @@ from jaxtyping import Float64
 
 from amodal_model.masks import Box, BoxedMask
 
-
 LOOKS = 200
 """Boxes of a tracklet that are compared with each other; of longer ones, every second and so on."""
 

@@ -62,6 +62,30 @@ def test_what_stays_becomes_the_scene_but_not_under_an_object_that_rests() -> No
     assert np.abs(held.mean - _frame()).max() < 2
 
 
+def test_under_an_object_that_is_followed_the_scene_is_kept_for_as_long_as_nothing_shakes() -> None:
+    stays = _frame(240)
+    for held in (1, 2):  # it rests after having moved, and the other way round
+        model = _see(_known(), stays, held=3 - held, times=150)
+        model = _see(model, stays, held=held, times=150)
+        assert np.abs(model.mean - _frame()).max() < 2
+    on, score = np.ones(SIZE, np.uint8), np.full(SIZE, 9, np.float32)
+    shaken = _known()
+    for _ in range(20):
+        shaken = learn(shaken, stays, score, on, CONFIG, unsteadiness=1.0)
+    assert np.abs(shaken.mean - stays).max() < 2
+
+
+def test_what_is_seen_instead_is_learned_anew_where_it_changes() -> None:
+    model = _see(_known(), _frame(240), times=10)
+    assert np.allclose(model.other[..., 0], 240)
+    assert (model.other_age == 10).all()
+    changed = _see(model, _frame(20))
+    assert np.allclose(changed.other[..., 0], 20)
+    assert (changed.other_age == 1).all()
+    known = _see(model, _frame())
+    assert np.allclose(known.other_age, 9.5)
+
+
 def test_pixels_that_come_into_view_are_unknown() -> None:
     moved = move_background(_known(), np.array([[1.0, 0, 8], [0, 1, 0]]))
     assert (moved.age[:, :20] > 0).all()

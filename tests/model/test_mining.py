@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from moving_scene import block_mask, write_clip
+from moving_scene import SIZE, block_mask, write_clip
 
 from amodal_model.errors import DatasetError, InputError
 from amodal_model.masks import box_mask, decode_rle, mask_iou
 from amodal_model.mining import MineConfig, mask_file, mine_clip
+from amodal_model.motion_sightings import MotionFrame, Sighting
 from amodal_model.raw_videos import find_raw_videos, fingerprint, mine_videos
+from amodal_model.source_motion import MotionSource
+from amodal_model.tracklet_quality import QualityConfig
 from amodal_model.video import open_clip
 from amodal_model.youtube_vis import mask_file_from_json, mask_file_json
 
@@ -34,6 +37,31 @@ def test_blocks_are_mined_with_masks_that_fit(clip_folder: Path) -> None:
                 if iou > 0.5:
                     found.append(iou)
     assert all(len(found) > 12 and np.median(found) > 0.75 for found in overlaps.values())
+
+
+@pytest.mark.parametrize(("alone", "joined"), [(4, True), (20, False)])
+def test_what_was_followed_by_itself_for_long_is_no_part_of_another(
+    alone: int, joined: bool, monkeypatch: pytest.MonkeyPatch, clip_folder: Path
+) -> None:
+    def look(self: MotionSource, image: np.ndarray, state: int) -> tuple[MotionFrame, int]:
+        both = [_sighting(1, state), _sighting(2, state)]
+        shown = both if state < alone else both[:1]
+        return MotionFrame(tuple(shown), absorbed=((2, 1),) if state == alone else ()), state + 1
+
+    monkeypatch.setattr(MotionSource, "look", look)
+    monkeypatch.setattr("amodal_model.mining._warm_state", lambda source, clip: 0)
+    quality = QualityConfig(evenness=(-2.0, -1.0))
+    mined = mine_clip(open_clip(clip_folder), MineConfig(quality=quality))
+    areas = [[decode_rle(rle).area for rle in t.masks.values()] for t in mined.tracklets]
+    assert len(areas) == (1 if joined else 2)
+    assert areas[0][0] == (2 * 26 * 34 if joined else 26 * 34)
+
+
+def _sighting(serial: int, index: int) -> Sighting:
+    mask = np.zeros(SIZE, bool)
+    mask[20:54, 10 + index : 36 + index] = True
+    own = mask if serial == 1 else np.roll(mask, 50, axis=0)
+    return Sighting(serial, serial, box_mask(own), 0.9, 2.0, 0.9, 2.0 * index, is_merged=False)
 
 
 def test_mined_tracklets_make_a_valid_mask_file(clip_folder: Path) -> None:

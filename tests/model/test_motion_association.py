@@ -68,6 +68,15 @@ def test_a_far_small_part_is_let_go_at_once() -> None:
     assert (match.labels[20, 20], match.labels[54, 65]) == (1, 2)
 
 
+def test_a_part_that_is_small_beside_the_rest_does_not_end_a_track() -> None:
+    moved = _labels((10, 10, 40, 40))
+    moved[50:58, 40:70] = 1  # a quarter of the area
+    tracks = _tracks(moved, [30])._replace(apart=np.array([CONFIG.split_after - 1]))
+    match = _associate(tracks, _labels((10, 10, 40, 40), (50, 50, 78, 59)), moved)
+    assert match.split == ()
+    assert (match.labels[20, 20], match.labels[54, 65]) == (1, 2)
+
+
 def test_a_track_out_of_sight_is_found_again_nearby() -> None:
     tracks = _tracks(_labels((10, 10, 30, 30)), [20])._replace(missed=np.array([4]))
     nowhere = np.zeros(SIZE, np.int16)
@@ -86,6 +95,13 @@ def test_two_trunks_side_by_side_are_two_and_a_trunk_with_a_limb_is_one() -> Non
     limb = _labels((10, 10, 30, 40)) > 0
     limb[20:25, 30:50] = True
     assert divide(limb).max() == 1
+
+
+def test_parts_that_do_not_touch_are_two_although_one_is_thinner() -> None:
+    pair = _labels((10, 10, 30, 40), (36, 12, 44, 42)) > 0
+    assert divide(pair).max() == 2
+    speck = _labels((10, 10, 30, 40), (36, 12, 40, 20)) > 0
+    assert divide(speck).max() == 1
 
 
 def test_a_track_that_keeps_looking_like_two_is_divided() -> None:

@@ -40,6 +40,18 @@ def test_blocks_that_move_are_found_whole_and_keep_their_ids(pan: float, least_i
     assert ids[1] != ids[2]
 
 
+def test_a_block_leaves_no_trail_behind() -> None:
+    source = MotionSource()
+    state = _warm(source)
+    for index in range(20):
+        masks, state = source.find(frame(2 * index, blocks=(1,)), (), state, {})  # 5 pixels each
+    (mask,) = masks.values()
+    truth = block_mask(1, 38)
+    trail = mask.full() & ~truth
+    trail[:, int(np.flatnonzero(truth.any(0))[0]) :] = False
+    assert trail.sum() < 0.1 * truth.sum()
+
+
 def test_nothing_is_found_where_nothing_moves() -> None:
     source = MotionSource()
     state = source.start(SIZE)

@@ -9,12 +9,14 @@ from amodal_model.masks import box_mask
 from amodal_model.tracklet_quality import Moment, QualityConfig, cut, judge, touches_edge
 
 CONFIG = QualityConfig()
-GOOD = Moment(0, 400.0, 0.0, (0.0, 0.0), 0.9, 1.5, 0.5, is_merged=False, is_cut_off=False)
+GOOD = Moment(0, 400.0, 0.0, (0, 0, 20, 20), 0.9, 1.5, 0.5, 0.8, is_merged=False, is_cut_off=False)
 
 
 def _moments(count: int, area: float = 400.0, first: int = 0) -> list[Moment]:
     return [
-        GOOD._replace(frame_index=first + i, area=area, travel_px=2.0 * i, center=(2.0 * i, 0.0))
+        GOOD._replace(
+            frame_index=first + i, area=area, travel_px=2.0 * i, box=(2 * i, 0, 2 * i + 20, 20)
+        )
         for i in range(count)
     ]
 
@@ -31,10 +33,28 @@ def test_every_property_counts_by_itself() -> None:
     assert judge(faint, CONFIG).score == pytest.approx(0.2)
     still = [m._replace(travel_px=0.0, moving=0.03) for m in _moments(20)]
     assert judge(still, CONFIG).score == pytest.approx(0.1)
-    misjudged = [m._replace(center=(5.0, 5.0), moving=0.03) for m in _moments(20)]
+    misjudged = [m._replace(box=(5, 5, 25, 25), moving=0.03) for m in _moments(20)]
     assert judge(misjudged, CONFIG).score == pytest.approx(0.1)
+    vague = [m._replace(evenness=0.48) for m in _moments(20)]
+    assert judge(vague, CONFIG).score == pytest.approx(0.1)
     pulsing = [m._replace(area=400.0 * (1 + i % 2)) for i, m in enumerate(_moments(20))]
     assert judge(pulsing, CONFIG).score == 0
+
+
+def test_a_thing_at_rest_that_is_seen_in_parts_has_not_moved() -> None:
+    parts = [m._replace(box=(0, 0, 20 + 2 * i, 20), moving=0.0) for i, m in enumerate(_moments(20))]
+    assert judge(parts, CONFIG).motion == 0
+    back = [m._replace(box=(200 - 2 * i, 0, 220 - 2 * i, 20)) for i, m in enumerate(_moments(20))]
+    assert judge(back, CONFIG).motion == 1
+
+
+def test_the_rest_of_what_leaves_the_image_is_left_out() -> None:
+    leaving = [
+        m._replace(area=area, is_cut_off=True)
+        for m, area in zip(_moments(3, first=10), (300.0, 130.0, 60.0), strict=True)
+    ]
+    (stretch,) = cut(_moments(10) + leaving, CONFIG)
+    assert [m.frame_index for m in stretch] == list(range(12))
 
 
 def test_no_moment_and_one_are_worth_nothing() -> None:
