@@ -28,7 +28,7 @@ _MARGIN = (SEARCH_SIDE - TEMPLATE_SIDE) // 2
 _REFINEMENTS = 4
 _SETTLED = 0.05
 """A step that moves no contour by more, in template pixels, is the last."""
-_SETTLED_UNITS = np.array([1, 1, TEMPLATE_SIDE / 3], np.float32)
+_SETTLED_UNITS = np.array([1, 1, TEMPLATE_SIDE / 3, TEMPLATE_SIDE / 3], np.float32)
 _SEARCH_FROM = 8.0
 """Standard deviation of the place, template pixels, from which displacements are searched."""
 
@@ -39,10 +39,12 @@ class PlacementConfig(NamedTuple):
     Attributes:
         mask_noise: variance of one template pixel's disagreement, pixels of mask area.
         max_log_scale: largest change of the log scale in one frame.
+        max_turn: largest turn in one frame, radians.
     """
 
     mask_noise: float = 0.7
     max_log_scale: float = 0.06
+    max_turn: float = 0.12
 
 
 class Registration(NamedTuple):
@@ -51,11 +53,13 @@ class Registration(NamedTuple):
     Attributes:
         shift_xy: (N, 2) displacement, template pixels.
         log_scale: (N,) natural logarithm of the size change.
+        turn: (N,) radians, as `Window.angle`.
         variance: (N,) variance of the displacement along its less certain axis, template pixels².
     """
 
     shift_xy: Float32[np.ndarray, "N 2"]
     log_scale: Float32[np.ndarray, " N"]
+    turn: Float32[np.ndarray, " N"]
     variance: Float32[np.ndarray, " N"]
 
 
@@ -63,7 +67,7 @@ def register(
     silhouette: Float32[np.ndarray, "N 48 48"],
     known: Float32[np.ndarray, "N 48 48"],
     search: Float32[np.ndarray, "N 3 72 72"],
-    prior: tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, " N"]],
+    prior: tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, " N"], Float32[np.ndarray, " N"]],
     config: PlacementConfig,
 ) -> Registration:
     """Register remembered silhouettes to the masks around their predicted windows.
@@ -72,13 +76,16 @@ def register(
         silhouette: the remembered silhouette, [0, 1].
         known: where it is known, [0, 1]; elsewhere it says nothing.
         search: (own, others, outside) over 1.5 times the predicted window, [0, 1].
-        prior: variance of the prediction along each axis, template pixels², and of the log scale.
+        prior: variance of the prediction along each axis, template pixels², of the log scale,
+            and of the turn.
         config: weights of the masks against the motion.
     """
     count = silhouette.shape[0]
-    place = np.zeros((count, 3), np.float32)
+    place = np.zeros((count, 4), np.float32)
     if count == 0:
-        return Registration(place[:, :2], place[:, 2], np.array(prior[0], np.float32))
+        return Registration(
+            place[:, :2], place[:, 2], place[:, 3], np.array(prior[0], np.float32)
+        )
     own = search[:, 0]
     open_part = 1 - np.minimum(search[:, 1] + search[:, 2], 1)
     views = own[_MIDDLE], open_part[_MIDDLE]
@@ -89,22 +96,22 @@ def register(
         remembered = silhouette[lost], known[lost]
         place[lost, :2] = _search_shift(*remembered, own[lost], seen, prior[0][lost], config)
         views = _resample(own, open_part, range(count), place)
-    precision = 1 / np.stack([prior[0], prior[0], prior[1]], 1)
-    hessian = np.empty((count, 3, 3), np.float32)
-    limit = config.max_log_scale
+    precision = 1 / np.stack([prior[0], prior[0], prior[1], prior[2]], 1)
+    hessian = np.empty((count, 4, 4), np.float32)
+    limits = np.array([config.max_log_scale, config.max_turn], np.float32)
     moving = np.arange(count)
     rows: Any = slice(None)  # the first time nothing need be copied
     for _ in range(_REFINEMENTS):
         now = place[rows], precision[rows]
         step, hessian[rows] = _refine(silhouette[rows], known[rows], views, now, config)
         place[rows] += step
-        place[:, 2] = np.clip(place[:, 2], -limit, limit)
+        place[:, 2:] = np.clip(place[:, 2:], -limits, limits)
         moving = moving[np.abs(step * _SETTLED_UNITS).max(1) > _SETTLED]
         if not len(moving):
             break
         rows = moving
         views = _resample(own, open_part, moving.tolist(), place[moving])
-    return Registration(place[:, :2], place[:, 2], _largest_variance(hessian))
+    return Registration(place[:, :2], place[:, 2], place[:, 3], _largest_variance(hessian))
 
 
 def _grow(maps: Float32[np.ndarray, "N h w"]) -> Float32[np.ndarray, "N h w"]:
@@ -149,18 +156,19 @@ def _resample(
     own: Float32[np.ndarray, "N 72 72"],
     open_part: Float32[np.ndarray, "N 72 72"],
     rows: Sequence[int],
-    place: Float32[np.ndarray, "M 3"],
+    place: Float32[np.ndarray, "M 4"],
 ) -> tuple[Float32[np.ndarray, "M 48 48"], Float32[np.ndarray, "M 48 48"]]:
     """Return own and open part of some search crops as the displaced, scaled template sees them."""
     shape = (len(rows), TEMPLATE_SIDE, TEMPLATE_SIDE)
     views = np.empty(shape, np.float32), np.empty(shape, np.float32)
     middle, center = SEARCH_SIDE / 2 - 0.5, TEMPLATE_SIDE / 2 - 0.5
     matrix = np.zeros((2, 3), np.float32)
-    scales = np.exp(place[:, 2]).tolist()
+    scales = np.exp(place[:, 2])
+    along, across = scales * np.cos(place[:, 3]), scales * np.sin(place[:, 3])
+    matrices = np.stack([along, -across, across, along], 1).reshape(-1, 2, 2)
+    starts = place[:, :2] + (middle - center * matrices.sum(2))
     for index, row in enumerate(rows):
-        scale = scales[index]
-        matrix[0, 0] = matrix[1, 1] = scale
-        matrix[:, 2] = place[index, :2] + (middle - scale * center)
+        matrix[:, :2], matrix[:, 2] = matrices[index], starts[index]
         for crop, view in zip((own[row], open_part[row]), views, strict=True):
             cv2.warpAffine(crop, matrix, shape[1:], dst=view[index], flags=_WARP)
     return views
@@ -181,10 +189,10 @@ def _refine(
     silhouette: Float32[np.ndarray, "N 48 48"],
     known: Float32[np.ndarray, "N 48 48"],
     views: tuple[Float32[np.ndarray, "N 48 48"], Float32[np.ndarray, "N 48 48"]],
-    current: tuple[Float32[np.ndarray, "N 3"], Float32[np.ndarray, "N 3"]],
+    current: tuple[Float32[np.ndarray, "N 4"], Float32[np.ndarray, "N 4"]],
     config: PlacementConfig,
-) -> tuple[Float32[np.ndarray, "N 3"], Float32[np.ndarray, "N 3 3"]]:
-    """Return one step (dx, dy, log scale) and the precision of what it leads to.
+) -> tuple[Float32[np.ndarray, "N 4"], Float32[np.ndarray, "N 4 4"]]:
+    """Return one step (dx, dy, log scale, turn) and the precision of what it leads to.
 
     Source: efficient second-order minimisation, Benhimane and Malis 2004, with a prior.
 
@@ -192,20 +200,20 @@ def _refine(
         silhouette: the remembered silhouette, [0, 1].
         known: where it is known, [0, 1].
         views: own mask and open part where the template is now.
-        current: where that is (dx, dy, log scale), and the precision of the prediction.
+        current: where that is (dx, dy, log scale, turn), and the precision of the prediction.
         config: weight of the masks.
     """
     place, precision = current
     count = len(known)
     weight = views[1] * known
-    system = _system(silhouette, views[0], weight).reshape(4, count, -1)
-    weighted = system[:3] * weight.reshape(count, -1)
+    system = _system(silhouette, views[0], weight).reshape(5, count, -1)
+    weighted = system[:4] * weight.reshape(count, -1)
     products = weighted.transpose(1, 0, 2) @ system.transpose(1, 2, 0)
     # the blur spreads one contour over five pixels: their errors are not independent
     products *= np.float32(_BLUR / config.mask_noise)
-    products.reshape(count, 12)[:, ::5] += precision  # the diagonal
-    hessian = products[:, :, :3]
-    step = np.linalg.solve(hessian, (products[:, :, 3] - precision * place)[..., None])[..., 0]
+    products.reshape(count, 20)[:, ::6] += precision  # the diagonal
+    hessian = products[:, :, :4]
+    step = np.linalg.solve(hessian, (products[:, :, 4] - precision * place)[..., None])[..., 0]
     step[:, :2] = np.clip(step[:, :2], -2, 2)
     return step.astype(np.float32), hessian
 
@@ -214,8 +222,8 @@ def _system(
     silhouette: Float32[np.ndarray, "N 48 48"],
     own: Float32[np.ndarray, "N 48 48"],
     weight: Float32[np.ndarray, "N 48 48"],
-) -> Float32[np.ndarray, "4 N 48 48"]:
-    """Return each pixel's change with (x, y, log scale), and its error."""
+) -> Float32[np.ndarray, "5 N 48 48"]:
+    """Return each pixel's change with (x, y, log scale, turn), and its error."""
     # both are blurred over what can be compared, and over no more: the occluder's contour must
     # not look like the object's
     maps = np.empty((len(weight), 3, TEMPLATE_SIDE + 2 * _REACH, TEMPLATE_SIDE), np.float32)
@@ -228,14 +236,16 @@ def _system(
     # the mean of both gradients converges faster, and moves a silhouette out of open background
     both = (seen + remembered) * mass
     both *= np.float32(0.25)
-    system = np.empty((4, *weight.shape), np.float32)
-    across, down, outward, error = system
+    system = np.empty((5, *weight.shape), np.float32)
+    across, down, outward, turned, error = system
     _difference(both, across)
     np.subtract(both[:, 2:], both[:, :-2], out=down[:, 1:-1])
     down[:, :: TEMPLATE_SIDE - 1] = 0
     # the log scale moves a pixel by its distance from the centre, in template pixels
     np.multiply(across, _ACROSS, out=outward)
     outward += np.multiply(down, _DOWN, out=both)
+    np.multiply(down, _ACROSS, out=turned)
+    turned -= np.multiply(across, _DOWN, out=both)
     np.subtract(remembered, seen, out=error)
     error *= mass
     return system
@@ -261,7 +271,7 @@ def _difference(
     across[:, :, :: TEMPLATE_SIDE - 1] = 0
 
 
-def _largest_variance(precision: Float32[np.ndarray, "N 3 3"]) -> Float32[np.ndarray, " N"]:
+def _largest_variance(precision: Float32[np.ndarray, "N 4 4"]) -> Float32[np.ndarray, " N"]:
     """Return the variance of the displacement along its less certain axis."""
     covariance = np.linalg.inv(precision)[:, :2, :2]
     middle = (covariance[:, 0, 0] + covariance[:, 1, 1]) / 2

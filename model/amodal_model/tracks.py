@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from amodal_model.geometry import (
     Coverage,
     Window,
+    crop_from_frame,
+    frame_from_crop,
     old_from_new,
     paste_logits,
     sample_masks,
@@ -58,6 +60,7 @@ class MotionConfig(NamedTuple):
     surprise_gain: float = 0.1
     velocity_gain: float = 0.2
     velocity_fade: float = 0.99
+    turn_surprise: float = 0.01**2
     window_ratio: float = 1.5
     middle: float = 0.3
 
@@ -66,7 +69,7 @@ class Tracks(NamedTuple):
     """Windows and motion of N objects.
 
     Attributes:
-        window: (N, 3) centre x, centre y and side, frame pixels.
+        window: (N, 4) centre x, centre y and side, frame pixels, and angle, radians: `Window`.
         velocity: (N, 3) change of the centre in frame pixels and of the log side, per frame.
         variance: (N,) of the place, template pixels².
         surprise: (N, 2) variance by which a frame's displacement (template pixels², each axis) and
@@ -75,7 +78,7 @@ class Tracks(NamedTuple):
         is_new: (N,) whether nothing is remembered yet.
     """
 
-    window: Float64[np.ndarray, "N 3"]
+    window: Float64[np.ndarray, "N 4"]
     velocity: Float64[np.ndarray, "N 3"]
     variance: Float32[np.ndarray, " N"]
     surprise: Float32[np.ndarray, "N 2"]
@@ -112,7 +115,7 @@ class Placed(NamedTuple):
 def new_tracks(count: int) -> Tracks:
     """Return tracks of objects that have not been seen yet."""
     return Tracks(
-        np.tile(np.array([0.0, 0.0, 8.0]), (count, 1)),
+        np.tile(np.array([0.0, 0.0, 8.0, 0.0]), (count, 1)),
         np.zeros((count, 3)),
         np.ones(count, np.float32),
         np.tile(np.array(MotionConfig().first_surprise, np.float32), (count, 1)),
@@ -180,12 +183,12 @@ def _with_stand_ins(views: Sequence[View], stand_ins: dict[int, BoxedMask]) -> l
 
 
 def _crops(
-    views: Sequence[View], windows: Float64[np.ndarray, "N 3"], side: int
+    views: Sequence[View], windows: Float64[np.ndarray, "N 4"], side: int
 ) -> Float32[np.ndarray, "N 3 s s"]:
     """Return (own, others, outside) of each window, [0, 1]."""
     planes = np.empty((len(views), 4, side, -(-side // 16) * 16), np.uint8)
-    for crop, view, (x, y, window_side) in zip(planes, views, windows.tolist(), strict=True):
-        sampled = sample_masks(view.own, view.coverage, Window(x, y, window_side), side)
+    for crop, view, window in zip(planes, views, windows.tolist(), strict=True):
+        sampled = sample_masks(view.own, view.coverage, Window(*window), side)
         cv2.split(sampled, list(crop))
     shares = planes[:, :3, :, :side].astype(np.float32)
     shares /= 255
@@ -195,7 +198,7 @@ def _crops(
 def _context(tracks: Tracks, gap: float) -> Float32[np.ndarray, "N 5"]:
     """Return what the network is told of each placement, see `memory.CONTEXT_NAMES`."""
     sigma = np.sqrt(tracks.variance) / TEMPLATE_SIDE
-    drift = tracks.velocity[:, :2] / tracks.window[:, 2:]
+    drift = tracks.velocity[:, :2] / tracks.window[:, 2:3]
     columns = [sigma, np.full(len(sigma), gap), drift[:, 0], drift[:, 1], tracks.velocity[:, 2]]
     return np.stack(columns, 1).astype(np.float32)
 
@@ -220,7 +223,7 @@ def _catch_up(tracks: Tracks, views: Sequence[View], motion: MotionConfig) -> Tr
         if tracks.is_new[index]:
             window[index] = window_around(view.own.bbox_xyxy, motion.window_ratio)
             continue
-        x, y, side = window[index].tolist()
+        x, y, side, _ = window[index].tolist()
         reach = motion.middle * side
         # how far the box's centre is beyond the middle of the window
         offset_x, offset_y = (x0 + x1) / 2 - x, (y0 + y1) / 2 - y
@@ -255,14 +258,16 @@ def _place(
     template = predicted.template[old]
     prior = predicted.variance[old]
     scale_prior = np.maximum(predicted.surprise[old, 1], motion.least_surprise[1])
+    turn_prior = np.full(len(old), motion.turn_surprise * gap, np.float32)
     known = template[:, 1]
     if is_missing.any():
         known = np.where(is_missing[old, None, None], np.float32(0), known)
-    found = register(template[:, 0], known, search, (prior, scale_prior), placement)
+    found = register(template[:, 0], known, search, (prior, scale_prior, turn_prior), placement)
     window = predicted.window.copy()
-    window[old, :2] += found.shift_xy * (window[old, 2:] / TEMPLATE_SIDE)
+    window[old, :2] += _in_frame(found.shift_xy, window[old])
     window[old, 2] *= np.exp(found.log_scale)
-    moved = (window[old] - before.window[old]) / gap
+    window[old, 3] += found.turn
+    moved = (window[old, :3] - before.window[old, :3]) / gap
     moved[:, 2] = np.log(window[old, 2] / before.window[old, 2]) / gap
     # a fragment's motion is its occluder's as much as its own: mostly visible objects teach speed
     shown = search[:, 0].sum((1, 2)) / np.maximum(template[:, 0].sum((1, 2)), 1)
@@ -282,10 +287,20 @@ def _place(
     )
 
 
+def _in_frame(
+    shift_xy: Float32[np.ndarray, "N 2"], windows: Float64[np.ndarray, "N 4"]
+) -> Float64[np.ndarray, "N 2"]:
+    """Return displacements in template pixels of windows as frame pixels."""
+    along, across = np.cos(windows[:, 3]), np.sin(windows[:, 3])
+    x, y = shift_xy[:, 0], shift_xy[:, 1]
+    turned = np.stack([along * x - across * y, across * x + along * y], 1)
+    return np.asarray(turned * (windows[:, 2:3] / TEMPLATE_SIDE))
+
+
 def _search_crops(tracks: Tracks, views: Sequence[View]) -> Float32[np.ndarray, "M 3 72 72"]:
     """Return wide crops around the objects that are not new."""
     old = np.flatnonzero(~tracks.is_new)
-    wide = tracks.window[old] * [1, 1, SEARCH_RATIO]
+    wide = tracks.window[old] * [1, 1, SEARCH_RATIO, 1]
     return _crops([views[index] for index in old.tolist()], wide, SEARCH_SIDE)
 
 
@@ -324,9 +339,9 @@ def _fit_windows(
             continue
         now = Window(*tracks.window[index].tolist())
         extent = _extent(tracks.template[index], now, view.own)
-        if extent is None or _holds(now, extent, motion.window_ratio):
+        if extent is None or _holds(extent, motion.window_ratio):
             continue
-        fitted = window_around(extent, motion.window_ratio)
+        fitted = _around(extent, now, motion.window_ratio)
         window[index] = fitted
         theta[index] = old_from_new(now, fitted)
     return window, theta
@@ -335,37 +350,57 @@ def _fit_windows(
 def _extent(
     template: Float32[np.ndarray, "2 48 48"], window: Window, own: BoxedMask
 ) -> tuple[float, float, float, float] | None:
-    """Return the box of what is remembered and visible together, frame pixels."""
+    """Return the box of what is remembered and visible together, as shares of the window."""
     boxes = []
     column, row, wide, tall = cv2.boundingRect((template[0] > 0.5).view(np.uint8))
     if wide:
-        unit = window.side / TEMPLATE_SIDE
-        left, top = window.center_x - window.side / 2, window.center_y - window.side / 2
-        boxes.append(
-            (
-                left + column * unit,
-                top + row * unit,
-                left + (column + wide) * unit,
-                top + (row + tall) * unit,
-            )
-        )
+        boxes.append((column, row, column + wide, row + tall))
     if own.bbox_xyxy[2] > own.bbox_xyxy[0]:
-        boxes.append(own.bbox_xyxy)
+        boxes.append(_box_in_window(own, window))
     if not boxes:
         return None
     x0, y0 = min(box[0] for box in boxes), min(box[1] for box in boxes)
-    return x0, y0, max(box[2] for box in boxes), max(box[3] for box in boxes)
+    x1, y1 = max(box[2] for box in boxes), max(box[3] for box in boxes)
+    unit = TEMPLATE_SIDE
+    return x0 / unit, y0 / unit, x1 / unit, y1 / unit
 
 
-def _holds(window: Window, extent: tuple[float, float, float, float], ratio: float) -> bool:
+def _around(
+    extent: tuple[float, float, float, float], window: Window, ratio: float
+) -> Window:
+    """Return the window of the same angle that holds an extent, as `window_around` does."""
+    x0, y0, x1, y1 = extent
+    matrix = frame_from_crop(window, 1)
+    x, y = matrix @ [(x0 + x1) / 2, (y0 + y1) / 2, 1]
+    side = max((x1 - x0) * window.side, (y1 - y0) * window.side, 4.0) * ratio
+    return Window(float(x), float(y), side, window.angle)
+
+
+def _box_in_window(own: BoxedMask, window: Window) -> tuple[float, float, float, float]:
+    """Return the box of a visible mask along the window's axes, template pixels."""
+    x0, y0, x1, y1 = own.bbox_xyxy
+    matrix = crop_from_frame(window, TEMPLATE_SIDE)
+    if window.angle:
+        rows, columns = _rim(own.pixels)
+        points = np.stack([columns + (x0 + 0.5), rows + (y0 + 0.5)])
+        half = TEMPLATE_SIDE / window.side / 2
+    else:
+        points, half = np.array([[x0, x1], [y0, y1]], float), 0.0
+    turned = matrix[:, :2] @ points + matrix[:, 2:]
+    (left, top), (right, bottom) = turned.min(1) - half, turned.max(1) + half
+    return float(left), float(top), float(right), float(bottom)
+
+
+def _rim(pixels: Bool[np.ndarray, "h w"]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and last pixel of each row, the mask's hull among them."""
+    rows = np.flatnonzero(pixels.any(1))
+    first = pixels[rows].argmax(1)
+    last = pixels.shape[1] - 1 - pixels[rows, ::-1].argmax(1)
+    return np.concatenate([rows, rows]), np.concatenate([first, last])
+
+
+def _holds(extent: tuple[float, float, float, float], ratio: float) -> bool:
     """Return whether the object keeps inside the window and fills it as it should."""
     x0, y0, x1, y1 = extent
-    fill = max(x1 - x0, y1 - y0) * ratio / window.side
-    half = window.side / 2
-    room = min(
-        x0 - (window.center_x - half),
-        y0 - (window.center_y - half),
-        window.center_x + half - x1,
-        window.center_y + half - y1,
-    )
-    return 0.7 < fill < 1.35 and room > 0.1 * window.side
+    fill = max(x1 - x0, y1 - y0) * ratio
+    return 0.7 < fill < 1.35 and min(x0, y0, 1 - x1, 1 - y1) > 0.1
