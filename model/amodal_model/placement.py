@@ -45,6 +45,11 @@ class PlacementConfig(NamedTuple):
     mask_noise: float = 0.7
     max_log_scale: float = 0.06
     max_turn: float = 0.12
+    doubt_from: float = 0.15
+    leap_gain: float = 0.7
+    leap_prior: float = 0.1
+    leap_shown: float = 0.0
+    leap_cost: float = 0.02
 
 
 class Registration(NamedTuple):
@@ -97,6 +102,64 @@ def register(
         place[lost, :2] = _search_shift(*remembered, own[lost], seen, prior[0][lost], config)
         views = _resample(own, open_part, range(count), place)
     precision = 1 / np.stack([prior[0], prior[0], prior[1], prior[2]], 1)
+    remembered = silhouette, known
+    masks = own, open_part
+    hessian = _settle(remembered, masks, (place, views, precision), config)
+    missed = _missed(remembered, _resample(own, open_part, range(count), place), own)
+    area = own.sum((1, 2))
+    doubtful = np.flatnonzero((missed > config.doubt_from * area) & (area > np.maximum(8, config.leap_shown * silhouette.sum((1, 2)))) & ~lost)
+    global STATS
+    STATS[0] += count; STATS[1] += len(doubtful)
+    if len(doubtful):
+        again = silhouette[doubtful], known[doubtful]
+        seen = own[doubtful], open_part[doubtful]
+        leapt = np.zeros((len(doubtful), 4), np.float32)
+        leapt[:, :2] = _search_leap(*again, *seen, config.leap_cost)
+        views = _resample(*seen, range(len(doubtful)), leapt)
+        other = _settle(again, seen, (leapt, views, precision[doubtful]*config.leap_prior), config)
+        now = _missed(again, _resample(*seen, range(len(doubtful)), leapt), seen[0])
+        better = now < config.leap_gain * missed[doubtful]
+        STATS[2] += better.sum()
+        place[doubtful[better]] = leapt[better]
+        hessian[doubtful[better]] = other[better]
+    return Registration(place[:, :2], place[:, 2], place[:, 3], _largest_variance(hessian))
+
+
+STATS = [0, 0, 0]
+
+
+def _missed(remembered, views, own):
+    """Return how many template pixels of the masks the placed silhouettes do not explain."""
+    (silhouette, known), (mine, open_part) = remembered, views
+    told = np.abs(mine - silhouette) * known * np.minimum(open_part, 1)
+    return told.sum((1, 2)) + 0.5 * (own.sum((1, 2)) - (mine * known).sum((1, 2)))
+
+
+def _search_leap(silhouette, known, own, open_part, leap_cost):
+    """Return the displacement on a grid of two template pixels that explains the masks best."""
+    silhouette, known, own, open_part = (
+        _halve(maps) for maps in (silhouette, known, own, open_part)
+    )
+    background = np.maximum(open_part - own, 0)
+    side = _MARGIN + 1
+    offsets = 2 * (np.arange(side, dtype=np.float32) - side // 2)
+    distance = offsets[:, None] ** 2 + offsets[None, :] ** 2
+    shifts = np.empty((len(own), 2), np.float32)
+    for index in range(len(own)):
+        told = known[index]
+        cost = cv2.matchTemplate(
+            own[index], told * (0.5 - silhouette[index]), cv2.TM_CCORR
+        ) + cv2.matchTemplate(background[index], told * silhouette[index], cv2.TM_CCORR)
+        cost = 4 * cost + leap_cost * distance
+        best = int(cost.argmin())
+        shifts[index] = offsets[best % side], offsets[best // side]
+    return shifts
+
+
+def _settle(remembered, masks, start, config):
+    """Refine places in motion; return the precision."""
+    (silhouette, known), (own, open_part), (place, views, precision) = remembered, masks, start
+    count = len(place)
     hessian = np.empty((count, 4, 4), np.float32)
     limits = np.array([config.max_log_scale, config.max_turn], np.float32)
     moving = np.arange(count)
@@ -111,7 +174,7 @@ def register(
             break
         rows = moving
         views = _resample(own, open_part, moving.tolist(), place[moving])
-    return Registration(place[:, :2], place[:, 2], place[:, 3], _largest_variance(hessian))
+    return hessian
 
 
 def _grow(maps: Float32[np.ndarray, "N h w"]) -> Float32[np.ndarray, "N h w"]:

@@ -61,6 +61,10 @@ class MotionConfig(NamedTuple):
     velocity_gain: float = 0.2
     velocity_fade: float = 0.99
     turn_surprise: float = 0.01**2
+    fast_gain: float = 0.2
+    fast_from: float = 3.0
+    power: float = 3.0
+    turn_fade: float = 0.9
     window_ratio: float = 1.5
     middle: float = 0.3
 
@@ -70,7 +74,8 @@ class Tracks(NamedTuple):
 
     Attributes:
         window: (N, 4) centre x, centre y and side, frame pixels, and angle, radians: `Window`.
-        velocity: (N, 3) change of the centre in frame pixels and of the log side, per frame.
+        velocity: (N, 4) change of the centre in frame pixels, of the log side and of the angle, per
+            frame.
         variance: (N,) of the place, template pixels².
         surprise: (N, 2) variance by which a frame's displacement (template pixels², each axis) and
             log scale miss their prediction; learned while the object shows.
@@ -79,7 +84,7 @@ class Tracks(NamedTuple):
     """
 
     window: Float64[np.ndarray, "N 4"]
-    velocity: Float64[np.ndarray, "N 3"]
+    velocity: Float64[np.ndarray, "N 4"]
     variance: Float32[np.ndarray, " N"]
     surprise: Float32[np.ndarray, "N 2"]
     template: Float32[np.ndarray, "N 2 48 48"]
@@ -116,7 +121,7 @@ def new_tracks(count: int) -> Tracks:
     """Return tracks of objects that have not been seen yet."""
     return Tracks(
         np.tile(np.array([0.0, 0.0, 8.0, 0.0]), (count, 1)),
-        np.zeros((count, 3)),
+        np.zeros((count, 4)),
         np.ones(count, np.float32),
         np.tile(np.array(MotionConfig().first_surprise, np.float32), (count, 1)),
         np.zeros((count, 2, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32),
@@ -208,6 +213,7 @@ def predict(tracks: Tracks, gap: float, motion: MotionConfig) -> Tracks:
     moved = tracks.window.copy()
     moved[:, :2] += tracks.velocity[:, :2] * gap
     moved[:, 2] *= np.exp(np.clip(tracks.velocity[:, 2] * gap, -0.5, 0.5))
+    moved[:, 3] += np.clip(tracks.velocity[:, 3] * gap, -0.5, 0.5)
     added = np.maximum(tracks.surprise[:, 0], motion.least_surprise[0])
     variance = np.minimum(tracks.variance + added * gap, TEMPLATE_SIDE**2)
     return tracks._replace(window=moved, variance=variance.astype(np.float32))
@@ -267,16 +273,19 @@ def _place(
     window[old, :2] += _in_frame(found.shift_xy, window[old])
     window[old, 2] *= np.exp(found.log_scale)
     window[old, 3] += found.turn
-    moved = (window[old, :3] - before.window[old, :3]) / gap
+    moved = (window[old] - before.window[old]) / gap
     moved[:, 2] = np.log(window[old, 2] / before.window[old, 2]) / gap
     # a fragment's motion is its occluder's as much as its own: mostly visible objects teach speed
     shown = search[:, 0].sum((1, 2)) / np.maximum(template[:, 0].sum((1, 2)), 1)
-    informed = (np.clip(1 - found.variance / prior, 0, 1) * np.clip(shown, 0, 1) ** 3)[:, None]
+    informed = (np.clip(1 - found.variance / prior, 0, 1) * np.clip(shown, 0, 1) ** motion.power)[:, None]
     velocity = predicted.velocity.copy()
     fade = motion.velocity_fade**gap
     kept = velocity[old] * (informed + (1 - informed) * fade)
-    velocity[old] = kept + motion.velocity_gain * informed * (moved - kept)
+    share = np.clip((found.shift_xy**2).sum(1) / motion.fast_from**2, 0, 1)[:, None]
+    gain = motion.velocity_gain + (motion.fast_gain - motion.velocity_gain) * share
+    velocity[old] = kept + gain * informed * (moved - kept)
     velocity[:, 2] = np.clip(velocity[:, 2] * 0.9, -0.03, 0.03)
+    velocity[:, 3] = np.clip(velocity[:, 3] * motion.turn_fade, -0.1, 0.1)
     variance = predicted.variance.copy()
     variance[old] = found.variance
     missed = np.stack([(found.shift_xy**2).mean(1), found.log_scale**2], 1) / gap
