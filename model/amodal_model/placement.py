@@ -66,6 +66,7 @@ class Registration(NamedTuple):
     log_scale: Float32[np.ndarray, " N"]
     turn: Float32[np.ndarray, " N"]
     variance: Float32[np.ndarray, " N"]
+    missed: Float32[np.ndarray, " N"]
 
 
 def register(
@@ -89,7 +90,7 @@ def register(
     place = np.zeros((count, 4), np.float32)
     if count == 0:
         return Registration(
-            place[:, :2], place[:, 2], place[:, 3], np.array(prior[0], np.float32)
+            place[:, :2], place[:, 2], place[:, 3], np.array(prior[0], np.float32), place[:, 0]
         )
     own = search[:, 0]
     open_part = 1 - np.minimum(search[:, 1] + search[:, 2], 1)
@@ -119,10 +120,11 @@ def register(
         other = _settle(again, seen, (leapt, views, precision[doubtful]*config.leap_prior), config)
         now = _missed(again, _resample(*seen, range(len(doubtful)), leapt), seen[0])
         better = now < config.leap_gain * missed[doubtful]
+        missed[doubtful[better]] = now[better]
         STATS[2] += better.sum()
         place[doubtful[better]] = leapt[better]
         hessian[doubtful[better]] = other[better]
-    return Registration(place[:, :2], place[:, 2], place[:, 3], _largest_variance(hessian))
+    return Registration(place[:, :2], place[:, 2], place[:, 3], _largest_variance(hessian), missed / np.maximum(area, 1))
 
 
 STATS = [0, 0, 0]

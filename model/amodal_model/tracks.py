@@ -65,6 +65,8 @@ class MotionConfig(NamedTuple):
     fast_from: float = 3.0
     power: float = 3.0
     turn_fade: float = 0.9
+    reset_from: float = 9.0
+    reset_shown: float = 0.4
     window_ratio: float = 1.5
     middle: float = 0.3
 
@@ -156,8 +158,21 @@ def follow(
     if stand_ins:
         views = _with_stand_ins(views, stand_ins)
         search = _search_crops(predicted, views)
-    placed = _place(tracks, predicted, (search, is_missing), gap, (placement, motion))
+    placed, misfit = _place(tracks, predicted, (search, is_missing), gap, (placement, motion))
+    lost = np.zeros(len(views), bool)
+    old = np.flatnonzero(~predicted.is_new)
+    size = predicted.template[old, 0].sum((1, 2))
+    lost[old] = (misfit > motion.reset_from) & (search[:, 0].sum((1, 2)) > motion.reset_shown * size)
+    STATS[0] += lost.sum()
+    if lost.any():
+        fresh = new_tracks(len(views))
+        for one, value in zip(placed, fresh):
+            one[lost] = value[lost]
+        for index in np.flatnonzero(lost):
+            placed.window[index] = window_around(views[index].own.bbox_xyxy, motion.window_ratio)
+            placed.is_new[index] = False
     window, theta = _fit_windows(placed, views, motion)
+    theta[lost, :, 2] = 9.0
     crop = _crops(views, window, CROP_SIDE)
     context = _context(placed._replace(window=window), gap)
     # nothing of the frame is believed: the memory is kept as under a wall
@@ -292,8 +307,13 @@ def _place(
     surprise = predicted.surprise.copy()
     surprise[old] += motion.surprise_gain * informed.astype(np.float32) * (missed - surprise[old])
     return predicted._replace(
+        template=predicted.template.copy(),
+        is_new=predicted.is_new.copy(),
         window=window, velocity=velocity, variance=variance, surprise=surprise
-    )
+    ), found.missed
+
+
+STATS = [0]
 
 
 def _in_frame(
