@@ -3,7 +3,8 @@
 Each frame the motion of the object predicts a window; the remembered silhouette is registered to
 the masks seen there, and the window is moved by what was found. Pixels under other objects or
 outside the image say nothing, so only the object's *own* contour pulls; a fully hidden object is
-pushed out of the background that is seen to be empty, and otherwise coasts. Where the masks
+pushed out of the background that is seen to be empty, and otherwise coasts. Where what was found
+leaves much of the visible mask unexplained, other places are searched. Where the masks
 leave a direction open, the motion prior decides: the update is a maximum a posteriori one, and
 its variance is carried to the next frame.
 
@@ -29,6 +30,12 @@ _REFINEMENTS = 4
 _SETTLED = 0.05
 """A step that moves no contour by more, in template pixels, is the last."""
 _SETTLED_UNITS = np.array([1, 1, TEMPLATE_SIDE / 3, TEMPLATE_SIDE / 3], np.float32)
+_LEAP_SHOWN = 0.3
+"""Share of the remembered silhouette's area that must show for a leap."""
+_LEAP_COST = 0.02
+"""What a leap of one template pixel costs, squared, in pixels left unexplained."""
+_LEAP_PRIOR = 0.1
+"""How much the motion still counts after a leap."""
 _SEARCH_FROM = 8.0
 """Standard deviation of the place, template pixels, from which displacements are searched."""
 
@@ -40,16 +47,15 @@ class PlacementConfig(NamedTuple):
         mask_noise: variance of one template pixel's disagreement, pixels of mask area.
         max_log_scale: largest change of the log scale in one frame.
         max_turn: largest turn in one frame, radians.
+        doubt_from: misfit (`Registration`) from which other places are looked at as well.
+        leap_gain: share of the misfit that another place may leave at most to be taken.
     """
 
     mask_noise: float = 0.7
     max_log_scale: float = 0.06
     max_turn: float = 0.12
-    doubt_from: float = 0.15
+    doubt_from: float = 0.1
     leap_gain: float = 0.7
-    leap_prior: float = 0.1
-    leap_shown: float = 0.0
-    leap_cost: float = 0.02
 
 
 class Registration(NamedTuple):
@@ -60,13 +66,16 @@ class Registration(NamedTuple):
         log_scale: (N,) natural logarithm of the size change.
         turn: (N,) radians, as `Window.angle`.
         variance: (N,) variance of the displacement along its less certain axis, template pixels².
+        misfit: (N,) what the placed silhouette does not explain of the masks around it, as a share
+            of the visible mask, at most 1; 0 where nothing shows. Pixels of the mask that lie where nothing
+            is known count half.
     """
 
     shift_xy: Float32[np.ndarray, "N 2"]
     log_scale: Float32[np.ndarray, " N"]
     turn: Float32[np.ndarray, " N"]
     variance: Float32[np.ndarray, " N"]
-    missed: Float32[np.ndarray, " N"]
+    misfit: Float32[np.ndarray, " N"]
 
 
 def register(
@@ -89,9 +98,8 @@ def register(
     count = silhouette.shape[0]
     place = np.zeros((count, 4), np.float32)
     if count == 0:
-        return Registration(
-            place[:, :2], place[:, 2], place[:, 3], np.array(prior[0], np.float32), place[:, 0]
-        )
+        nothing = place[:, 0]
+        return Registration(place[:, :2], nothing, nothing, np.array(prior[0], np.float32), nothing)
     own = search[:, 0]
     open_part = 1 - np.minimum(search[:, 1] + search[:, 2], 1)
     views = own[_MIDDLE], open_part[_MIDDLE]
@@ -103,80 +111,146 @@ def register(
         place[lost, :2] = _search_shift(*remembered, own[lost], seen, prior[0][lost], config)
         views = _resample(own, open_part, range(count), place)
     precision = 1 / np.stack([prior[0], prior[0], prior[1], prior[2]], 1)
-    remembered = silhouette, known
-    masks = own, open_part
-    hessian = _settle(remembered, masks, (place, views, precision), config)
-    missed = _missed(remembered, _resample(own, open_part, range(count), place), own)
+    settled = _settle((silhouette, known), (own, open_part), (place, views, precision), config)
     area = own.sum((1, 2))
-    doubtful = np.flatnonzero((missed > config.doubt_from * area) & (area > np.maximum(8, config.leap_shown * silhouette.sum((1, 2)))) & ~lost)
-    global STATS
-    STATS[0] += count; STATS[1] += len(doubtful)
-    if len(doubtful):
-        again = silhouette[doubtful], known[doubtful]
-        seen = own[doubtful], open_part[doubtful]
-        leapt = np.zeros((len(doubtful), 4), np.float32)
-        leapt[:, :2] = _search_leap(*again, *seen, config.leap_cost)
-        views = _resample(*seen, range(len(doubtful)), leapt)
-        other = _settle(again, seen, (leapt, views, precision[doubtful]*config.leap_prior), config)
-        now = _missed(again, _resample(*seen, range(len(doubtful)), leapt), seen[0])
-        better = now < config.leap_gain * missed[doubtful]
-        missed[doubtful[better]] = now[better]
-        STATS[2] += better.sum()
-        place[doubtful[better]] = leapt[better]
-        hessian[doubtful[better]] = other[better]
-    return Registration(place[:, :2], place[:, 2], place[:, 3], _largest_variance(hessian), missed / np.maximum(area, 1))
+    is_doubtful = (settled.missed > config.doubt_from * area) & ~lost
+    is_doubtful &= area > np.maximum(_LEAP_SHOWN * silhouette.sum((1, 2)), 8)
+    if is_doubtful.any():
+        rows = np.flatnonzero(is_doubtful)
+        picked = (silhouette[rows], known[rows]), (own[rows], open_part[rows])
+        leapt = _leap(*picked, settled.missed[rows] * config.leap_gain, precision[rows], config)
+        better = leapt.missed < config.leap_gain * settled.missed[rows]
+        for field, other in zip(settled, leapt, strict=True):
+            field[rows[better]] = other[better]
+    place = settled.place
+    misfit = np.where(area > 0, settled.missed / np.maximum(area, 1), 0)
+    variance = _largest_variance(settled.hessian)
+    return Registration(place[:, :2], place[:, 2], place[:, 3], variance, np.minimum(misfit, 1))
 
 
-STATS = [0, 0, 0]
+class _Settled(NamedTuple):
+    """Places (dx, dy, log scale, turn), their precision, and what they do not explain, pixels."""
+
+    place: Float32[np.ndarray, "N 4"]
+    hessian: Float32[np.ndarray, "N 4 4"]
+    missed: Float32[np.ndarray, " N"]
 
 
-def _missed(remembered, views, own):
-    """Return how many template pixels of the masks the placed silhouettes do not explain."""
-    (silhouette, known), (mine, open_part) = remembered, views
-    told = np.abs(mine - silhouette) * known * np.minimum(open_part, 1)
-    return told.sum((1, 2)) + 0.5 * (own.sum((1, 2)) - (mine * known).sum((1, 2)))
+_Maps = tuple[Float32[np.ndarray, "N h w"], Float32[np.ndarray, "N h w"]]
 
 
-def _search_leap(silhouette, known, own, open_part, leap_cost):
-    """Return the displacement on a grid of two template pixels that explains the masks best."""
-    silhouette, known, own, open_part = (
-        _halve(maps) for maps in (silhouette, known, own, open_part)
-    )
-    background = np.maximum(open_part - own, 0)
-    side = _MARGIN + 1
-    offsets = 2 * (np.arange(side, dtype=np.float32) - side // 2)
-    distance = offsets[:, None] ** 2 + offsets[None, :] ** 2
-    shifts = np.empty((len(own), 2), np.float32)
-    for index in range(len(own)):
-        told = known[index]
-        cost = cv2.matchTemplate(
-            own[index], told * (0.5 - silhouette[index]), cv2.TM_CCORR
-        ) + cv2.matchTemplate(background[index], told * silhouette[index], cv2.TM_CCORR)
-        cost = 4 * cost + leap_cost * distance
-        best = int(cost.argmin())
-        shifts[index] = offsets[best % side], offsets[best // side]
-    return shifts
+def _settle(
+    remembered: _Maps,
+    masks: _Maps,
+    start: tuple[Float32[np.ndarray, "N 4"], _Maps, Float32[np.ndarray, "N 4"]],
+    config: PlacementConfig,
+) -> _Settled:
+    """Refine places until they settle.
 
-
-def _settle(remembered, masks, start, config):
-    """Refine places in motion; return the precision."""
-    (silhouette, known), (own, open_part), (place, views, precision) = remembered, masks, start
-    count = len(place)
+    Args:
+        remembered: silhouettes, and where they are known.
+        masks: own mask and open part of the search crops.
+        start: the places, what the templates see there, and the precision of the prediction.
+        config: weights of the masks.
+    """
+    (silhouette, known), (place, views, precision) = remembered, start
+    place, count = place.copy(), len(place)
     hessian = np.empty((count, 4, 4), np.float32)
     limits = np.array([config.max_log_scale, config.max_turn], np.float32)
+    missed = np.empty(count, np.float32)
+    area = masks[0].sum((1, 2))
     moving = np.arange(count)
     rows: Any = slice(None)  # the first time nothing need be copied
     for _ in range(_REFINEMENTS):
         now = place[rows], precision[rows]
+        missed[rows] = _missed((silhouette[rows], known[rows]), views, area[rows])
         step, hessian[rows] = _refine(silhouette[rows], known[rows], views, now, config)
         place[rows] += step
         place[:, 2:] = np.clip(place[:, 2:], -limits, limits)
         moving = moving[np.abs(step * _SETTLED_UNITS).max(1) > _SETTLED]
         if not len(moving):
-            break
+            return _Settled(place, hessian, missed)
         rows = moving
-        views = _resample(own, open_part, moving.tolist(), place[moving])
-    return hessian
+        views = _resample(*masks, moving.tolist(), place[moving])
+    missed[rows] = _missed((silhouette[rows], known[rows]), views, area[rows])
+    return _Settled(place, hessian, missed)
+
+
+def _missed(
+    remembered: _Maps, views: _Maps, area: Float32[np.ndarray, " N"]
+) -> Float32[np.ndarray, " N"]:
+    """Return how many template pixels of the masks the placed silhouettes do not explain."""
+    (silhouette, known), (own, open_part) = remembered, views
+    told = known * open_part
+    disagreement = np.abs(own - silhouette)
+    both = np.einsum("nhw,nhw->n", disagreement, told)
+    return np.asarray(both + 0.5 * (area - np.einsum("nhw,nhw->n", own, known)), np.float32)
+
+
+def _leap(
+    remembered: _Maps,
+    masks: _Maps,
+    most: Float32[np.ndarray, " N"],
+    precision: Float32[np.ndarray, "N 4"],
+    config: PlacementConfig,
+) -> _Settled:
+    """Refine from where the masks are explained best, whatever the motion says of it.
+
+    Args:
+        remembered: silhouettes, and where they are known.
+        masks: own mask and open part of the search crops.
+        most: pixels that a place may leave unexplained; where the search finds none near that,
+            it is not refined.
+        precision: of the prediction; it counts little here.
+        config: weights of the masks.
+    """
+    count = len(most)
+    found = _Settled(
+        np.zeros((count, 4), np.float32),
+        np.tile(np.eye(4, dtype=np.float32), (count, 1, 1)),
+        np.full(count, np.inf, np.float32),
+    )
+    found.place[:, :2], left = _search_leap(*remembered, *masks)
+    rows = np.flatnonzero(left < 2 * most)
+    if len(rows):
+        picked = tuple(maps[rows] for maps in remembered), tuple(maps[rows] for maps in masks)
+        views = _resample(*picked[1], range(len(rows)), found.place[rows])
+        start = found.place[rows], views, _LEAP_PRIOR * precision[rows]
+        settled = _settle(*picked, start, config)
+        for field, values in zip(found, settled, strict=True):
+            field[rows] = values
+    return found
+
+
+def _search_leap(
+    silhouette: Float32[np.ndarray, "N 48 48"],
+    known: Float32[np.ndarray, "N 48 48"],
+    own: Float32[np.ndarray, "N 72 72"],
+    open_part: Float32[np.ndarray, "N 72 72"],
+) -> tuple[Float32[np.ndarray, "N 2"], Float32[np.ndarray, " N"]]:
+    """Return the displacement on a grid of two template pixels that leaves least unexplained.
+
+    Unlike `_search_shift` it has to explain all of the visible mask, so that sliding under an
+    occluder does not pay. Returned with what it leaves, template pixels.
+    """
+    silhouette, known, own, open_part = (
+        _halve(maps) for maps in (silhouette, known, own, open_part)
+    )
+    background = np.maximum(open_part - own, 0)
+    told_object, doubt = known * silhouette, known * (0.5 - silhouette)
+    side = _MARGIN + 1
+    offsets = 2 * (np.arange(side, dtype=np.float32) - side // 2)
+    distance = _LEAP_COST * (offsets[:, None] ** 2 + offsets[None, :] ** 2)
+    shifts, left = np.empty((len(own), 2), np.float32), np.empty(len(own), np.float32)
+    for index in range(len(own)):
+        found = cv2.matchTemplate(own[index], doubt[index], cv2.TM_CCORR)
+        found += cv2.matchTemplate(background[index], told_object[index], cv2.TM_CCORR)
+        # one pixel here is four of the template's
+        cost = 4 * (found + 0.5 * own[index].sum())
+        best = int((cost + distance).argmin())
+        shifts[index] = offsets[best % side], offsets[best // side]
+        left[index] = cost.flat[best]
+    return shifts, left
 
 
 def _grow(maps: Float32[np.ndarray, "N h w"]) -> Float32[np.ndarray, "N h w"]:

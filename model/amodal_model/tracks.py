@@ -40,6 +40,15 @@ MISSING_SIGMA = 4.0
 """Standard deviation of the place, template pixels, above which it may be misplaced instead."""
 
 
+FORGET_SHOWN = 0.25
+"""Share of the remembered silhouette's area that must show to tell that it is another shape."""
+MISFIT_RATE = 0.2
+"""How far one frame's misfit replaces the usual one."""
+FIRST_MISFIT = 0.1
+BEYOND = 9.0
+"""A shift of the window, half sides, beyond which nothing remembered is in the new one."""
+
+
 class MotionConfig(NamedTuple):
     """How objects are expected to move, in template pixels (1/48 of the window) and frames.
 
@@ -48,27 +57,27 @@ class MotionConfig(NamedTuple):
             of a frame's displacement, and of the log scale.
         least_surprise: the least of both, for objects that move as predicted.
         surprise_gain: how far one frame's miss replaces what was expected.
+        turn_surprise: variance of a frame's turn, radians².
         velocity_gain: how far one frame's displacement replaces the remembered velocity.
         velocity_fade: what is left of the velocity after a frame without information.
         window_ratio: side of a new window over the larger side of the object's box.
         middle: how far from a window's centre the centre of a visible box may be, as a share of
             the side; beyond, the window is brought after it.
+        forget_from: misfit (`placement.Registration`), beyond ``forget_usual`` times the object's
+            usual one, from which what is remembered is taken to be of another shape.
+        forget_usual: see there. What walks or bends misfits always, and is not forgotten for it.
     """
 
     first_surprise: tuple[float, float] = (1.5, 0.03**2)
     least_surprise: tuple[float, float] = (0.1, 0.008**2)
     surprise_gain: float = 0.1
-    velocity_gain: float = 0.2
+    turn_surprise: float = 0.02**2
+    velocity_gain: float = 0.3
     velocity_fade: float = 0.99
-    turn_surprise: float = 0.01**2
-    fast_gain: float = 0.2
-    fast_from: float = 3.0
-    power: float = 3.0
-    turn_fade: float = 0.9
-    reset_from: float = 9.0
-    reset_shown: float = 0.4
     window_ratio: float = 1.5
     middle: float = 0.3
+    forget_from: float = 0.2
+    forget_usual: float = 1.0
 
 
 class Tracks(NamedTuple):
@@ -81,6 +90,7 @@ class Tracks(NamedTuple):
         variance: (N,) of the place, template pixels².
         surprise: (N, 2) variance by which a frame's displacement (template pixels², each axis) and
             log scale miss their prediction; learned while the object shows.
+        misfit: (N,) usual misfit of the remembered silhouette, see `placement.Registration`.
         template: (N, 2, 48, 48) remembered silhouette and how far it is known.
         is_new: (N,) whether nothing is remembered yet.
     """
@@ -89,6 +99,7 @@ class Tracks(NamedTuple):
     velocity: Float64[np.ndarray, "N 4"]
     variance: Float32[np.ndarray, " N"]
     surprise: Float32[np.ndarray, "N 2"]
+    misfit: Float32[np.ndarray, " N"]
     template: Float32[np.ndarray, "N 2 48 48"]
     is_new: np.ndarray
 
@@ -126,6 +137,7 @@ def new_tracks(count: int) -> Tracks:
         np.zeros((count, 4)),
         np.ones(count, np.float32),
         np.tile(np.array(MotionConfig().first_surprise, np.float32), (count, 1)),
+        np.full(count, FIRST_MISFIT, np.float32),
         np.zeros((count, 2, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32),
         np.ones(count, bool),
     )
@@ -159,22 +171,12 @@ def follow(
         views = _with_stand_ins(views, stand_ins)
         search = _search_crops(predicted, views)
     placed, misfit = _place(tracks, predicted, (search, is_missing), gap, (placement, motion))
-    lost = np.zeros(len(views), bool)
-    old = np.flatnonzero(~predicted.is_new)
-    size = predicted.template[old, 0].sum((1, 2))
-    lost[old] = (misfit > motion.reset_from) & (search[:, 0].sum((1, 2)) > motion.reset_shown * size)
-    STATS[0] += lost.sum()
-    if lost.any():
-        fresh = new_tracks(len(views))
-        for one, value in zip(placed, fresh):
-            one[lost] = value[lost]
-        for index in np.flatnonzero(lost):
-            placed.window[index] = window_around(views[index].own.bbox_xyxy, motion.window_ratio)
-            placed.is_new[index] = False
+    is_other = _looks_other(predicted, misfit, search, motion)
+    placed = _begin_again(placed, views, is_other, motion)
     window, theta = _fit_windows(placed, views, motion)
-    theta[lost, :, 2] = 9.0
+    theta[is_other, :, 2] = BEYOND
     crop = _crops(views, window, CROP_SIDE)
-    context = _context(placed._replace(window=window), gap)
+    context = _context(placed._replace(window=window), gap, misfit)
     # nothing of the frame is believed: the memory is kept as under a wall
     crop[is_missing, 1] = 1 - crop[is_missing, 2]
     is_new = np.zeros(len(views), bool)
@@ -215,11 +217,14 @@ def _crops(
     return shares
 
 
-def _context(tracks: Tracks, gap: float) -> Float32[np.ndarray, "N 5"]:
+def _context(
+    tracks: Tracks, gap: float, misfit: Float32[np.ndarray, " N"]
+) -> Float32[np.ndarray, "N 6"]:
     """Return what the network is told of each placement, see `memory.CONTEXT_NAMES`."""
     sigma = np.sqrt(tracks.variance) / TEMPLATE_SIDE
     drift = tracks.velocity[:, :2] / tracks.window[:, 2:3]
-    columns = [sigma, np.full(len(sigma), gap), drift[:, 0], drift[:, 1], tracks.velocity[:, 2]]
+    growth = tracks.velocity[:, 2]
+    columns = [sigma, np.full(len(sigma), gap), drift[:, 0], drift[:, 1], growth, misfit]
     return np.stack(columns, 1).astype(np.float32)
 
 
@@ -263,8 +268,10 @@ def _place(
     seen: tuple[Float32[np.ndarray, "M 3 72 72"], Bool[np.ndarray, " N"]],
     gap: float,
     config: tuple[PlacementConfig, MotionConfig],
-) -> Tracks:
+) -> tuple[Tracks, Float32[np.ndarray, " N"]]:
     """Register the remembered silhouettes and update windows, velocities and variances.
+
+    The misfit of each is returned as well; 0 of new objects.
 
     Args:
         before: the objects as the last frame left them.
@@ -292,28 +299,66 @@ def _place(
     moved[:, 2] = np.log(window[old, 2] / before.window[old, 2]) / gap
     # a fragment's motion is its occluder's as much as its own: mostly visible objects teach speed
     shown = search[:, 0].sum((1, 2)) / np.maximum(template[:, 0].sum((1, 2)), 1)
-    informed = (np.clip(1 - found.variance / prior, 0, 1) * np.clip(shown, 0, 1) ** motion.power)[:, None]
+    informed = (np.clip(1 - found.variance / prior, 0, 1) * np.clip(shown, 0, 1) ** 4)[:, None]
     velocity = predicted.velocity.copy()
     fade = motion.velocity_fade**gap
     kept = velocity[old] * (informed + (1 - informed) * fade)
-    share = np.clip((found.shift_xy**2).sum(1) / motion.fast_from**2, 0, 1)[:, None]
-    gain = motion.velocity_gain + (motion.fast_gain - motion.velocity_gain) * share
-    velocity[old] = kept + gain * informed * (moved - kept)
+    velocity[old] = kept + motion.velocity_gain * informed * (moved - kept)
     velocity[:, 2] = np.clip(velocity[:, 2] * 0.9, -0.03, 0.03)
-    velocity[:, 3] = np.clip(velocity[:, 3] * motion.turn_fade, -0.1, 0.1)
+    velocity[:, 3] = np.clip(velocity[:, 3] * 0.9, -0.1, 0.1)
     variance = predicted.variance.copy()
     variance[old] = found.variance
     missed = np.stack([(found.shift_xy**2).mean(1), found.log_scale**2], 1) / gap
     surprise = predicted.surprise.copy()
     surprise[old] += motion.surprise_gain * informed.astype(np.float32) * (missed - surprise[old])
-    return predicted._replace(
-        template=predicted.template.copy(),
-        is_new=predicted.is_new.copy(),
-        window=window, velocity=velocity, variance=variance, surprise=surprise
-    ), found.missed
+    misfit, usual = np.zeros(len(predicted.misfit), np.float32), predicted.misfit.copy()
+    misfit[old] = np.where(is_missing[old], 0, found.misfit)
+    shows = old[search[:, 0].any((1, 2))]
+    usual[shows] += MISFIT_RATE * (misfit[shows] - usual[shows])
+    placed = predicted._replace(
+        window=window, velocity=velocity, variance=variance, surprise=surprise, misfit=usual
+    )
+    return placed, misfit
 
 
-STATS = [0]
+def _looks_other(
+    tracks: Tracks,
+    misfit: Float32[np.ndarray, " N"],
+    search: Float32[np.ndarray, "M 3 72 72"],
+    motion: MotionConfig,
+) -> Bool[np.ndarray, " N"]:
+    """Return which objects show a shape that the remembered one cannot be, wherever it is put.
+
+    What was turned over, thrown or carried while hidden comes out so; what is remembered of it
+    would stay under its occluder.
+    """
+    is_other = np.zeros(len(misfit), bool)
+    old = np.flatnonzero(~tracks.is_new)
+    shown, remembered = search[:, 0].sum((1, 2)), tracks.template[old, 0].sum((1, 2))
+    usual = motion.forget_usual * tracks.misfit[old]
+    is_other[old] = (misfit[old] > motion.forget_from + usual) & (shown > FORGET_SHOWN * remembered)
+    return is_other
+
+
+def _begin_again(
+    tracks: Tracks,
+    views: Sequence[View],
+    is_other: Bool[np.ndarray, " N"],
+    motion: MotionConfig,
+) -> Tracks:
+    """Return the tracks with some objects as if they showed for the first time."""
+    if not is_other.any():
+        return tracks
+    rows = np.flatnonzero(is_other)
+    begun = Tracks(*(field.copy() for field in tracks))
+    for field, value in zip(begun, new_tracks(len(rows)), strict=True):
+        field[rows] = value
+    # how much it misfits is the object's, not the silhouette's
+    begun.misfit[rows] = tracks.misfit[rows]
+    begun.is_new[rows] = False
+    for row in rows.tolist():
+        begun.window[row] = window_around(views[row].own.bbox_xyxy, motion.window_ratio)
+    return begun
 
 
 def _in_frame(
