@@ -136,13 +136,14 @@ class _Settled(NamedTuple):
     missed: Float32[np.ndarray, " N"]
 
 
-_Maps = tuple[Float32[np.ndarray, "N h w"], Float32[np.ndarray, "N h w"]]
+_Templates = tuple[Float32[np.ndarray, "N 48 48"], Float32[np.ndarray, "N 48 48"]]
+_Searched = tuple[Float32[np.ndarray, "N 72 72"], Float32[np.ndarray, "N 72 72"]]
 
 
 def _settle(
-    remembered: _Maps,
-    masks: _Maps,
-    start: tuple[Float32[np.ndarray, "N 4"], _Maps, Float32[np.ndarray, "N 4"]],
+    remembered: _Templates,
+    masks: _Searched,
+    start: tuple[Float32[np.ndarray, "N 4"], _Templates, Float32[np.ndarray, "N 4"]],
     config: PlacementConfig,
 ) -> _Settled:
     """Refine places until they settle.
@@ -177,7 +178,7 @@ def _settle(
 
 
 def _missed(
-    remembered: _Maps, views: _Maps, area: Float32[np.ndarray, " N"]
+    remembered: _Templates, views: _Templates, area: Float32[np.ndarray, " N"]
 ) -> Float32[np.ndarray, " N"]:
     """Return how many template pixels of the masks the placed silhouettes do not explain."""
     (silhouette, known), (own, open_part) = remembered, views
@@ -188,8 +189,8 @@ def _missed(
 
 
 def _leap(
-    remembered: _Maps,
-    masks: _Maps,
+    remembered: _Templates,
+    masks: _Searched,
     most: Float32[np.ndarray, " N"],
     precision: Float32[np.ndarray, "N 4"],
     config: PlacementConfig,
@@ -213,7 +214,7 @@ def _leap(
     found.place[:, :2], left = _search_leap(*remembered, *masks)
     rows = np.flatnonzero(left < 2 * most)
     if len(rows):
-        picked = tuple(maps[rows] for maps in remembered), tuple(maps[rows] for maps in masks)
+        picked = (remembered[0][rows], remembered[1][rows]), (masks[0][rows], masks[1][rows])
         views = _resample(*picked[1], range(len(rows)), found.place[rows])
         start = found.place[rows], views, _LEAP_PRIOR * precision[rows]
         settled = _settle(*picked, start, config)

@@ -401,7 +401,7 @@ def _lacks_mask(tracks: Tracks, search: Float32[np.ndarray, "M 3 72 72"]) -> Boo
 
 def _fit_windows(
     tracks: Tracks, views: Sequence[View], motion: MotionConfig
-) -> tuple[Float64[np.ndarray, "N 3"], Float32[np.ndarray, "N 2 3"]]:
+) -> tuple[Float64[np.ndarray, "N 4"], Float32[np.ndarray, "N 2 3"]]:
     """Return windows that hold the objects with room around them, and how the memory moves.
 
     A window is left as it is, and the memory with it, while the object keeps well inside it.
