@@ -18,7 +18,7 @@ from amodal_training.trainer import TrainConfig
 BUDGET = TrainConfig(steps=256, sequences=8, frames=16, workers=0, save_every_s=60.0)
 """Of every run: about five minutes of one core; enough to compare, not to ship."""
 SEEDS = (0, 1, 2)
-UNREGISTERED = PlacementConfig(mask_noise=1e9, doubt_from=math.inf)
+UNREGISTERED = PlacementConfig(mask_noise=1e9, doubt_from=1e9)
 """Masks that are not believed at all: registration finds no motion whatever it sees."""
 ORACLE = Following(UNREGISTERED, MotionConfig(middle=math.inf, forget_from=math.inf))
 """Windows that nothing moves but the truth."""
