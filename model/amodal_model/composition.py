@@ -211,9 +211,7 @@ def _remembered(inferred: BoxedMask, evidence: Sequence[Evidence]) -> BoxedMask:
         was_object = np.where(known > 0, latest, 0).astype(np.float32) - 0.5
         # the box as a small frame: most of the window is of no interest
         x, y = window.center_x - x0, window.center_y - y0
-        seen |= paste_logits(
-            was_object, window._replace(center_x=x, center_y=y), shape
-        ).full()
+        seen |= paste_logits(was_object, window._replace(center_x=x, center_y=y), shape).full()
     return tighten(BoxedMask(inferred.bbox_xyxy, inferred.pixels & seen, inferred.frame_size))
 
 

@@ -67,8 +67,8 @@ class Registration(NamedTuple):
         turn: (N,) radians, as `Window.angle`.
         variance: (N,) variance of the displacement along its less certain axis, template pixels².
         misfit: (N,) what the placed silhouette does not explain of the masks around it, as a share
-            of the visible mask, at most 1; 0 where nothing shows. Pixels of the mask that lie where nothing
-            is known count half.
+            of the visible mask, at most 1; 0 where nothing shows. Pixels of the mask that lie where
+            nothing is known count half.
     """
 
     shift_xy: Float32[np.ndarray, "N 2"]

@@ -425,7 +425,7 @@ def _extent(
     template: Float32[np.ndarray, "2 48 48"], window: Window, own: BoxedMask
 ) -> tuple[float, float, float, float] | None:
     """Return the box of what is remembered and visible together, as shares of the window."""
-    boxes = []
+    boxes: list[tuple[float, float, float, float]] = []
     column, row, wide, tall = cv2.boundingRect((template[0] > 0.5).view(np.uint8))
     if wide:
         boxes.append((column, row, column + wide, row + tall))
@@ -439,9 +439,7 @@ def _extent(
     return x0 / unit, y0 / unit, x1 / unit, y1 / unit
 
 
-def _around(
-    extent: tuple[float, float, float, float], window: Window, ratio: float
-) -> Window:
+def _around(extent: tuple[float, float, float, float], window: Window, ratio: float) -> Window:
     """Return the window of the same angle that holds an extent, as `window_around` does."""
     x0, y0, x1, y1 = extent
     matrix = frame_from_crop(window, 1)
