@@ -6,6 +6,7 @@ training follow objects through `follow`, so there is one placement, not two.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -42,6 +43,8 @@ MISSING_SIGMA = 4.0
 
 FORGET_SHOWN = 0.25
 """Share of the remembered silhouette's area that must show to tell that it is another shape."""
+CONTOUR_NOISE = 1.5
+"""Frame pixels by which the contours of masks may be off, in misfits that make forget."""
 MISFIT_RATE = 0.2
 """How far one frame's misfit replaces the usual one."""
 FIRST_MISFIT = 0.1
@@ -64,7 +67,8 @@ class MotionConfig(NamedTuple):
         middle: how far from a window's centre the centre of a visible box may be, as a share of
             the side; beyond, the window is brought after it.
         forget_from: misfit (`placement.Registration`), beyond ``forget_usual`` times the object's
-            usual one, from which what is remembered is taken to be of another shape.
+            usual one, from which what is remembered is taken to be of another shape; and so much
+            of it must be more than the noise of contours.
         forget_usual: see there. What walks or bends misfits always, and is not forgotten for it.
     """
 
@@ -172,6 +176,8 @@ def follow(
         search = _search_crops(predicted, views)
     placed, misfit = _place(tracks, predicted, (search, is_missing), gap, (placement, motion))
     is_other = _looks_other(predicted, misfit, search, motion)
+    for row in np.flatnonzero(is_other).tolist():
+        is_other[row] = _wide_misfit(placed, row, views[row]) > motion.forget_from
     placed = _begin_again(placed, views, is_other, motion)
     window, theta = _fit_windows(placed, views, motion)
     theta[is_other, :, 2] = BEYOND
@@ -338,6 +344,21 @@ def _looks_other(
     usual = motion.forget_usual * tracks.misfit[old]
     is_other[old] = (misfit[old] > motion.forget_from + usual) & (shown > FORGET_SHOWN * remembered)
     return is_other
+
+
+def _wide_misfit(tracks: Tracks, row: int, view: View) -> float:
+    """Return the misfit of a placed object less what the noise of contours explains.
+
+    Rims as narrow as masks may be off on both sides are opened away.
+    """
+    silhouette, known = tracks.template[row]
+    own, others, outside = _crops([view], tracks.window[row : row + 1], TEMPLATE_SIDE)[0]
+    differs = abs(own - silhouette) * known * (1 - np.minimum(others + outside, 1))
+    differs += 0.5 * own * (1 - known)
+    reach = math.ceil(CONTOUR_NOISE * TEMPLATE_SIDE / tracks.window[row, 2])
+    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    wide = np.asarray(cv2.morphologyEx(differs, cv2.MORPH_OPEN, kernel))
+    return float(wide.sum() / max(own.sum(), 1))
 
 
 def _begin_again(

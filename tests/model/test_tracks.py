@@ -148,6 +148,17 @@ def test_what_bends_all_the_time_is_not_begun_again() -> None:
     assert abs(inputs.theta[0, :, 2]).max() < 1
 
 
+def test_contours_that_are_off_by_a_pixel_make_nothing_forget() -> None:
+    """A small box whose mask is drawn too small and too large in turns: a third of it misfits."""
+    tracks = new_tracks(1)
+    for index in range(12):
+        off = 0 if index < 10 else (-1) ** index
+        own = rectangle(90 - off, 50 - off, 110 + off, 70 + off)
+        inputs, tracks = step(tracks, view(own))
+        assert abs(inputs.theta[0, :, 2]).max() < 1
+    assert inputs.context[0, 5] > 0.3
+
+
 def test_a_window_turns_with_its_object() -> None:
     rows, columns = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
     tracks = new_tracks(1)
