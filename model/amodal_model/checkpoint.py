@@ -11,7 +11,7 @@ import torch
 
 from amodal_model.errors import ModelError
 from amodal_model.model_files import ModelFolder
-from amodal_model.network import AmodalNetwork, NetworkConfig
+from amodal_model.network import CONDITIONS, AmodalNetwork, NetworkConfig
 
 WEIGHTS_NAME = "weights.npz"
 
@@ -34,11 +34,19 @@ def load_network(folder: ModelFolder) -> AmodalNetwork:
     try:
         network = AmodalNetwork(network_config(folder.description["network"]))
         with np.load(path, allow_pickle=False) as arrays:
-            network.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays})
+            weights = {name: torch.from_numpy(arrays[name]) for name in arrays}
+        network.load_state_dict(_with_new_conditions(weights))
     except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"{path}: not the weights of the described network: {reason}") from None
     return network.eval()
+
+
+def _with_new_conditions(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return weights that look at conditions which they were trained without as if at nothing."""
+    known = weights["condition.weight"]
+    added = known.new_zeros(len(known), CONDITIONS - known.shape[1])
+    return weights | {"condition.weight": torch.cat([known, added], 1)}
 
 
 def network_config(entry: Mapping[str, Any]) -> NetworkConfig:

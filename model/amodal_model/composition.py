@@ -207,10 +207,11 @@ def _remembered(inferred: BoxedMask, evidence: Sequence[Evidence]) -> BoxedMask:
     x0, y0 = inferred.bbox_xyxy[:2]
     shape = inferred.pixels.shape
     seen = np.zeros(shape, bool)
-    for (x, y, side), (latest, known) in evidence:
+    for window, (latest, known) in evidence:
         was_object = np.where(known > 0, latest, 0).astype(np.float32) - 0.5
         # the box as a small frame: most of the window is of no interest
-        seen |= paste_logits(was_object, Window(x - x0, y - y0, side), shape).full()
+        x, y = window.center_x - x0, window.center_y - y0
+        seen |= paste_logits(was_object, window._replace(center_x=x, center_y=y), shape).full()
     return tighten(BoxedMask(inferred.bbox_xyxy, inferred.pixels & seen, inferred.frame_size))
 
 

@@ -55,6 +55,8 @@ class OnnxEngine:
         opened = open_session(path, requested, require_gpu=require_gpu, threads=threads)
         self._session = opened.session
         self._check_names(path.name)
+        # graphs of before know fewer columns, the first ones
+        self._columns = self._session.get_inputs()[INPUT_NAMES.index("context")].shape[1]
         import onnxruntime  # noqa: PLC0415  an optional part, open by now
 
         self._ort_value: Any = onnxruntime.OrtValue
@@ -83,6 +85,7 @@ class OnnxEngine:
     ) -> tuple[StepOutputs[np.ndarray], MemoryState[Any]]:
         """Return the silhouettes of one frame and the memory for the next."""
         binding = self._session.io_binding()
+        inputs = inputs._replace(context=inputs.context[:, : self._columns])
         for name, array in zip(INPUT_NAMES, inputs, strict=False):
             binding.bind_cpu_input(name, np.ascontiguousarray(array, np.float32))
         # held until the run is over: the binding does not keep what it is given

@@ -76,7 +76,7 @@ class ClassicalFollower:
         """Return what is remembered as plain arrays, an object a row."""
         n = len(things)
         return {
-            "windows": np.array([each.window for each in things], np.float64).reshape(n, 3),
+            "windows": np.array([each.window[:3] for each in things], np.float64).reshape(n, 3),
             "probs": np.array([each.prob for each in things], np.float32).reshape(n, SIDE, SIDE),
             "colours": np.array([each.colours for each in things], np.float32).reshape(n, 4, BINS),
             "areas": np.array([each.area for each in things], np.float64),

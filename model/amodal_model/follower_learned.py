@@ -168,7 +168,7 @@ class LearnedFollower:
     def save(self, things: Sequence[LearnedObject]) -> Arrays:
         """Return what is remembered as plain arrays, an object a row."""
         rows = {
-            "windows": [each.window for each in things],
+            "windows": [each.window[:3] for each in things],
             "probs": [each.prob for each in things],
             "colours": [each.colours for each in things],
             "areas": [each.area for each in things],

@@ -18,11 +18,20 @@ from amodal_model.masks import Box, BoxedMask, intersect_boxes
 
 
 class Window(NamedTuple):
-    """A square of the frame: centre and side in frame pixels, all finite, side above 0."""
+    """A square of the frame: centre and side in frame pixels, all finite, side above 0.
+
+    Its x axis points ``angle`` radians from the frame's, towards the frame's y axis.
+    """
 
     center_x: float
     center_y: float
     side: float
+    angle: float = 0.0
+
+    @property
+    def reach(self) -> float:
+        """How far the window reaches from its centre along the frame's axes, pixels."""
+        return self.side / 2 * (abs(math.cos(self.angle)) + abs(math.sin(self.angle)))
 
 
 def window_around(bbox_xyxy: tuple[float, float, float, float], ratio: float) -> Window:
@@ -34,11 +43,13 @@ def window_around(bbox_xyxy: tuple[float, float, float, float], ratio: float) ->
 
 def crop_from_frame(window: Window, size: int) -> Float32[np.ndarray, "2 3"]:
     """Return the affine map from frame coordinates to crop coordinates, both continuous."""
-    scale = size / window.side
+    x, y, side, angle = window
+    scale = size / side
+    along, across = scale * math.cos(angle), scale * math.sin(angle)
     return np.array(
         [
-            [scale, 0, size / 2 - scale * window.center_x],
-            [0, scale, size / 2 - scale * window.center_y],
+            [along, across, size / 2 - along * x - across * y],
+            [-across, along, size / 2 + across * x - along * y],
         ],
         np.float32,
     )
@@ -46,11 +57,14 @@ def crop_from_frame(window: Window, size: int) -> Float32[np.ndarray, "2 3"]:
 
 def frame_from_crop(window: Window, size: int) -> Float32[np.ndarray, "2 3"]:
     """Return the inverse of `crop_from_frame`."""
-    scale = window.side / size
+    x, y, side, angle = window
+    scale = side / size
+    along, across = scale * math.cos(angle), scale * math.sin(angle)
+    half = size / 2
     return np.array(
         [
-            [scale, 0, window.center_x - window.side / 2],
-            [0, scale, window.center_y - window.side / 2],
+            [along, -across, x - half * (along - across)],
+            [across, along, y - half * (along + across)],
         ],
         np.float32,
     )
@@ -59,11 +73,14 @@ def frame_from_crop(window: Window, size: int) -> Float32[np.ndarray, "2 3"]:
 def old_from_new(old: Window, new: Window) -> Float32[np.ndarray, "2 3"]:
     """Return the map from the new window to the old one in normalised [-1, 1] coordinates.
 
-    This is the ``theta`` that resamples a map kept in the old window into the new one.
+    This is the ``theta`` that resamples a map kept in the old window into the new one; both have
+    the same angle.
     """
     scale = new.side / old.side
-    shift_x = 2 * (new.center_x - old.center_x) / old.side
-    shift_y = 2 * (new.center_y - old.center_y) / old.side
+    moved_x, moved_y = new.center_x - old.center_x, new.center_y - old.center_y
+    along, across = math.cos(old.angle), math.sin(old.angle)
+    shift_x = 2 * (along * moved_x + across * moved_y) / old.side
+    shift_y = 2 * (along * moved_y - across * moved_x) / old.side
     return np.array([[scale, 0, shift_x], [0, scale, shift_y]], np.float32)
 
 
@@ -180,12 +197,12 @@ def sample_masks(
     halvings = max(int(window.side / size), 1).bit_length() - 1
     block = 1 << halvings
     covered = coverage.level(halvings)
-    left, top = window.center_x - window.side / 2, window.center_y - window.side / 2
+    left, top = window.center_x - window.reach, window.center_y - window.reach
     box = (
         max(math.floor(left / block) - 1, 0),
         max(math.floor(top / block) - 1, 0),
-        min(math.ceil((left + window.side) / block) + 1, covered.shape[1]),
-        min(math.ceil((top + window.side) / block) + 1, covered.shape[0]),
+        min(math.ceil((left + 2 * window.reach) / block) + 1, covered.shape[1]),
+        min(math.ceil((top + 2 * window.reach) / block) + 1, covered.shape[0]),
     )
     width = -(-size // 16) * 16
     if box[2] <= box[0] or box[3] <= box[1]:
@@ -198,10 +215,12 @@ def sample_masks(
         others = _take_away(own, coverage, (box, halvings), others, mine)
     outside = _outside(own.frame_size, box, block)
     unit = window.side / size / block
+    along, across = unit * math.cos(window.angle), unit * math.sin(window.angle)
+    first = (size - 1) / 2
     matrix = np.array(
         [
-            [unit, 0, left / block - box[0] + unit / 2 - 0.5],
-            [0, unit, top / block - box[1] + unit / 2 - 0.5],
+            [along, -across, window.center_x / block - box[0] - first * (along - across) - 0.5],
+            [across, along, window.center_y / block - box[1] - first * (along + across) - 0.5],
         ],
         np.float32,
     )
@@ -289,19 +308,30 @@ def paste_positive(
 ) -> tuple[Box, Float32[np.ndarray, "h w"]]:
     """Return what `paste_values` gives, of the part alone in which anything can be above 0."""
     column, row, wide, tall = cv2.boundingRect((values > 0).view(np.uint8))
-    unit = window.side / values.shape[0]
-    left, top = window.center_x - window.side / 2, window.center_y - window.side / 2
     # a sample is taken between pixel centres: half a pixel beyond the last one's edge at most
-    part = (
-        math.floor(left + (column - 0.5) * unit - 0.5),
-        math.floor(top + (row - 0.5) * unit - 0.5),
-        math.ceil(left + (column + wide + 0.5) * unit + 0.5),
-        math.ceil(top + (row + tall + 0.5) * unit + 0.5),
-    )
+    corners = (column - 0.5, row - 0.5, column + wide + 0.5, row + tall + 0.5)
+    x0, y0, x1, y1 = box_in_frame(corners, window, values.shape[0])
+    part = math.floor(x0 - 0.5), math.floor(y0 - 0.5), math.ceil(x1 + 0.5), math.ceil(y1 + 0.5)
     box = intersect_boxes(part, _frame_box(window, frame_size))
     if wide == 0 or box[2] <= box[0] or box[3] <= box[1]:
         return (0, 0, 0, 0), np.zeros((0, 0), np.float32)
     return box, _paste(values, window, box, outside)
+
+
+def box_in_frame(
+    box_xyxy: tuple[float, float, float, float], window: Window, size: int
+) -> tuple[float, float, float, float]:
+    """Return the box of the frame that holds a box of a crop of ``size`` pixels."""
+    x0, y0, x1, y1 = box_xyxy
+    unit = window.side / size
+    along, across = unit * math.cos(window.angle), unit * math.sin(window.angle)
+    middle_x, middle_y = (x0 + x1 - size) / 2, (y0 + y1 - size) / 2
+    half_x, half_y = (x1 - x0) / 2, (y1 - y0) / 2
+    x = window.center_x + along * middle_x - across * middle_y
+    y = window.center_y + across * middle_x + along * middle_y
+    reach_x = abs(along) * half_x + abs(across) * half_y
+    reach_y = abs(across) * half_x + abs(along) * half_y
+    return x - reach_x, y - reach_y, x + reach_x, y + reach_y
 
 
 def paste_values(
@@ -320,7 +350,7 @@ def paste_values(
 def _frame_box(window: Window, frame_size: tuple[int, int]) -> Box:
     """Return the part of the frame under a window; zeros where they do not meet."""
     height, width = frame_size
-    half = window.side / 2
+    half = window.reach
     box = (
         max(math.floor(window.center_x - half), 0),
         max(math.floor(window.center_y - half), 0),
@@ -334,11 +364,13 @@ def _paste(
     values: Float32[np.ndarray, "S S"], window: Window, box: Box, outside: float
 ) -> Float32[np.ndarray, "h w"]:
     """Return the crop's values resampled in a box of the frame."""
-    scale, half = values.shape[0] / window.side, window.side / 2
+    scale, half = values.shape[0] / window.side, values.shape[0] / 2 - 0.5
+    along, across = scale * math.cos(window.angle), scale * math.sin(window.angle)
+    x, y = box[0] + 0.5 - window.center_x, box[1] + 0.5 - window.center_y
     matrix = np.array(
         [
-            [scale, 0, (box[0] + 0.5 - window.center_x + half) * scale - 0.5],
-            [0, scale, (box[1] + 0.5 - window.center_y + half) * scale - 0.5],
+            [along, across, along * x + across * y + half],
+            [-across, along, along * y - across * x + half],
         ],
         np.float32,
     )

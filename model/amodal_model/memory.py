@@ -14,7 +14,7 @@ MAP_NAMES = ("latest", "known", "average", "keyframe")
 """Channels of `MemoryState.maps`; see there."""
 SCALAR_NAMES = ("keyframe_quality", "frames_hidden")
 """Columns of `MemoryState.scalars`; see there."""
-CONTEXT_NAMES = ("place_std", "frame_gap", "velocity_x", "velocity_y", "growth")
+CONTEXT_NAMES = ("place_std", "frame_gap", "velocity_x", "velocity_y", "growth", "misfit")
 """Columns of `StepInputs.context`; see there."""
 
 ArrayT = TypeVar("ArrayT")
@@ -43,9 +43,10 @@ class StepInputs(NamedTuple, Generic[ArrayT]):
     Attributes:
         crop: (N, 3, S, S) float in [0, 1]: own visible mask, other visible masks, outside.
         theta: (N, 2, 3) float, `geometry.old_from_new`: the window's change since the last step.
-        context: (N, 5) float, see `CONTEXT_NAMES`: standard deviation of the placement as a share
+        context: (N, 6) float, see `CONTEXT_NAMES`: standard deviation of the placement as a share
             of the window, frames since the last step, motion of the window's centre (x, y) as a
-            share of its side and of its log side, per frame.
+            share of its side and of its log side, per frame, and what the placed silhouette does
+            not explain of the visible mask, as a share of it.
     """
 
     crop: ArrayT

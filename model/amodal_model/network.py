@@ -189,7 +189,7 @@ class AmodalNetwork(nn.Module):
     def complete(
         self,
         crop: Float[Tensor, "N 3 S S"],
-        context: Float[Tensor, "N 5"],
+        context: Float[Tensor, "N 6"],
         memory: MemoryState[Tensor],
     ) -> Completion:
         """Return what is made of a frame, from the memory that it was written into.
@@ -212,18 +212,20 @@ class AmodalNetwork(nn.Module):
         return Completion(residual + evidence_logits(crop, maps), confidence)
 
 
-CONDITIONS = 7
+CONDITIONS = 8
 """Scalars that condition the stems."""
 
 
 def condition_scalars(
-    context: Float[Tensor, "N 5"], scalars: Float[Tensor, "N 2"]
-) -> Float[Tensor, "N 7"]:
+    context: Float[Tensor, "N 6"], scalars: Float[Tensor, "N 2"]
+) -> Float[Tensor, "N 8"]:
     """Return the scalars that condition the stems, each of order 1."""
     gap_and_hidden = torch.log1p(torch.stack([context[:, 1], scalars[:, 1]], 1))
     scale = gap_and_hidden.new_tensor([1, 1 / 3])
+    misfit = 2 * context[:, 5:]
+    motion = context[:, 2:5] * 20
     return torch.cat(
-        [context[:, :1] * 10, context[:, 2:] * 20, scalars[:, :1], gap_and_hidden * scale], 1
+        [context[:, :1] * 10, motion, scalars[:, :1], gap_and_hidden * scale, misfit], 1
     )
 
 

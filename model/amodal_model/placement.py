@@ -3,7 +3,8 @@
 Each frame the motion of the object predicts a window; the remembered silhouette is registered to
 the masks seen there, and the window is moved by what was found. Pixels under other objects or
 outside the image say nothing, so only the object's *own* contour pulls; a fully hidden object is
-pushed out of the background that is seen to be empty, and otherwise coasts. Where the masks
+pushed out of the background that is seen to be empty, and otherwise coasts. Where what was found
+leaves much of the visible mask unexplained, other places are searched. Where the masks
 leave a direction open, the motion prior decides: the update is a maximum a posteriori one, and
 its variance is carried to the next frame.
 
@@ -28,7 +29,13 @@ _MARGIN = (SEARCH_SIDE - TEMPLATE_SIDE) // 2
 _REFINEMENTS = 4
 _SETTLED = 0.05
 """A step that moves no contour by more, in template pixels, is the last."""
-_SETTLED_UNITS = np.array([1, 1, TEMPLATE_SIDE / 3], np.float32)
+_SETTLED_UNITS = np.array([1, 1, TEMPLATE_SIDE / 3, TEMPLATE_SIDE / 3], np.float32)
+_LEAP_SHOWN = 0.3
+"""Share of the remembered silhouette's area that must show for a leap."""
+_LEAP_COST = 0.02
+"""What a leap of one template pixel costs, squared, in pixels left unexplained."""
+_LEAP_PRIOR = 0.1
+"""How much the motion still counts after a leap."""
 _SEARCH_FROM = 8.0
 """Standard deviation of the place, template pixels, from which displacements are searched."""
 
@@ -39,10 +46,16 @@ class PlacementConfig(NamedTuple):
     Attributes:
         mask_noise: variance of one template pixel's disagreement, pixels of mask area.
         max_log_scale: largest change of the log scale in one frame.
+        max_turn: largest turn in one frame, radians.
+        doubt_from: misfit (`Registration`) from which other places are looked at as well.
+        leap_gain: share of the misfit that another place may leave at most to be taken.
     """
 
     mask_noise: float = 0.7
     max_log_scale: float = 0.06
+    max_turn: float = 0.12
+    doubt_from: float = 0.1
+    leap_gain: float = 0.7
 
 
 class Registration(NamedTuple):
@@ -51,19 +64,25 @@ class Registration(NamedTuple):
     Attributes:
         shift_xy: (N, 2) displacement, template pixels.
         log_scale: (N,) natural logarithm of the size change.
+        turn: (N,) radians, as `Window.angle`.
         variance: (N,) variance of the displacement along its less certain axis, template pixels².
+        misfit: (N,) what the placed silhouette does not explain of the masks around it, as a share
+            of the visible mask, at most 1; 0 where nothing shows. Pixels of the mask that lie where
+            nothing is known count half.
     """
 
     shift_xy: Float32[np.ndarray, "N 2"]
     log_scale: Float32[np.ndarray, " N"]
+    turn: Float32[np.ndarray, " N"]
     variance: Float32[np.ndarray, " N"]
+    misfit: Float32[np.ndarray, " N"]
 
 
 def register(
     silhouette: Float32[np.ndarray, "N 48 48"],
     known: Float32[np.ndarray, "N 48 48"],
     search: Float32[np.ndarray, "N 3 72 72"],
-    prior: tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, " N"]],
+    prior: tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, " N"], Float32[np.ndarray, " N"]],
     config: PlacementConfig,
 ) -> Registration:
     """Register remembered silhouettes to the masks around their predicted windows.
@@ -72,13 +91,15 @@ def register(
         silhouette: the remembered silhouette, [0, 1].
         known: where it is known, [0, 1]; elsewhere it says nothing.
         search: (own, others, outside) over 1.5 times the predicted window, [0, 1].
-        prior: variance of the prediction along each axis, template pixels², and of the log scale.
+        prior: variance of the prediction along each axis, template pixels², of the log scale,
+            and of the turn.
         config: weights of the masks against the motion.
     """
     count = silhouette.shape[0]
-    place = np.zeros((count, 3), np.float32)
+    place = np.zeros((count, 4), np.float32)
     if count == 0:
-        return Registration(place[:, :2], place[:, 2], np.array(prior[0], np.float32))
+        nothing = place[:, 0]
+        return Registration(place[:, :2], nothing, nothing, np.array(prior[0], np.float32), nothing)
     own = search[:, 0]
     open_part = 1 - np.minimum(search[:, 1] + search[:, 2], 1)
     views = own[_MIDDLE], open_part[_MIDDLE]
@@ -89,22 +110,148 @@ def register(
         remembered = silhouette[lost], known[lost]
         place[lost, :2] = _search_shift(*remembered, own[lost], seen, prior[0][lost], config)
         views = _resample(own, open_part, range(count), place)
-    precision = 1 / np.stack([prior[0], prior[0], prior[1]], 1)
-    hessian = np.empty((count, 3, 3), np.float32)
-    limit = config.max_log_scale
+    precision = 1 / np.stack([prior[0], prior[0], prior[1], prior[2]], 1)
+    settled = _settle((silhouette, known), (own, open_part), (place, views, precision), config)
+    area = own.sum((1, 2))
+    is_doubtful = (settled.missed > config.doubt_from * area) & ~lost
+    is_doubtful &= area > np.maximum(_LEAP_SHOWN * silhouette.sum((1, 2)), 8)
+    if is_doubtful.any():
+        rows = np.flatnonzero(is_doubtful)
+        picked = (silhouette[rows], known[rows]), (own[rows], open_part[rows])
+        leapt = _leap(*picked, settled.missed[rows] * config.leap_gain, precision[rows], config)
+        better = leapt.missed < config.leap_gain * settled.missed[rows]
+        for field, other in zip(settled, leapt, strict=True):
+            field[rows[better]] = other[better]
+    place = settled.place
+    misfit = np.where(area > 0, settled.missed / np.maximum(area, 1), 0)
+    variance = _largest_variance(settled.hessian)
+    return Registration(place[:, :2], place[:, 2], place[:, 3], variance, np.minimum(misfit, 1))
+
+
+class _Settled(NamedTuple):
+    """Places (dx, dy, log scale, turn), their precision, and what they do not explain, pixels."""
+
+    place: Float32[np.ndarray, "N 4"]
+    hessian: Float32[np.ndarray, "N 4 4"]
+    missed: Float32[np.ndarray, " N"]
+
+
+_Templates = tuple[Float32[np.ndarray, "N 48 48"], Float32[np.ndarray, "N 48 48"]]
+_Searched = tuple[Float32[np.ndarray, "N 72 72"], Float32[np.ndarray, "N 72 72"]]
+
+
+def _settle(
+    remembered: _Templates,
+    masks: _Searched,
+    start: tuple[Float32[np.ndarray, "N 4"], _Templates, Float32[np.ndarray, "N 4"]],
+    config: PlacementConfig,
+) -> _Settled:
+    """Refine places until they settle.
+
+    Args:
+        remembered: silhouettes, and where they are known.
+        masks: own mask and open part of the search crops.
+        start: the places, what the templates see there, and the precision of the prediction.
+        config: weights of the masks.
+    """
+    (silhouette, known), (place, views, precision) = remembered, start
+    place, count = place.copy(), len(place)
+    hessian = np.empty((count, 4, 4), np.float32)
+    limits = np.array([config.max_log_scale, config.max_turn], np.float32)
+    missed = np.empty(count, np.float32)
+    area = masks[0].sum((1, 2))
     moving = np.arange(count)
     rows: Any = slice(None)  # the first time nothing need be copied
     for _ in range(_REFINEMENTS):
         now = place[rows], precision[rows]
+        missed[rows] = _missed((silhouette[rows], known[rows]), views, area[rows])
         step, hessian[rows] = _refine(silhouette[rows], known[rows], views, now, config)
         place[rows] += step
-        place[:, 2] = np.clip(place[:, 2], -limit, limit)
+        place[:, 2:] = np.clip(place[:, 2:], -limits, limits)
         moving = moving[np.abs(step * _SETTLED_UNITS).max(1) > _SETTLED]
         if not len(moving):
-            break
+            return _Settled(place, hessian, missed)
         rows = moving
-        views = _resample(own, open_part, moving.tolist(), place[moving])
-    return Registration(place[:, :2], place[:, 2], _largest_variance(hessian))
+        views = _resample(*masks, moving.tolist(), place[moving])
+    missed[rows] = _missed((silhouette[rows], known[rows]), views, area[rows])
+    return _Settled(place, hessian, missed)
+
+
+def _missed(
+    remembered: _Templates, views: _Templates, area: Float32[np.ndarray, " N"]
+) -> Float32[np.ndarray, " N"]:
+    """Return how many template pixels of the masks the placed silhouettes do not explain."""
+    (silhouette, known), (own, open_part) = remembered, views
+    told = known * open_part
+    disagreement = np.abs(own - silhouette)
+    both = np.einsum("nhw,nhw->n", disagreement, told)
+    return np.asarray(both + 0.5 * (area - np.einsum("nhw,nhw->n", own, known)), np.float32)
+
+
+def _leap(
+    remembered: _Templates,
+    masks: _Searched,
+    most: Float32[np.ndarray, " N"],
+    precision: Float32[np.ndarray, "N 4"],
+    config: PlacementConfig,
+) -> _Settled:
+    """Refine from where the masks are explained best, whatever the motion says of it.
+
+    Args:
+        remembered: silhouettes, and where they are known.
+        masks: own mask and open part of the search crops.
+        most: pixels that a place may leave unexplained; where the search finds none near that,
+            it is not refined.
+        precision: of the prediction; it counts little here.
+        config: weights of the masks.
+    """
+    count = len(most)
+    found = _Settled(
+        np.zeros((count, 4), np.float32),
+        np.tile(np.eye(4, dtype=np.float32), (count, 1, 1)),
+        np.full(count, np.inf, np.float32),
+    )
+    found.place[:, :2], left = _search_leap(*remembered, *masks)
+    rows = np.flatnonzero(left < 2 * most)
+    if len(rows):
+        picked = (remembered[0][rows], remembered[1][rows]), (masks[0][rows], masks[1][rows])
+        views = _resample(*picked[1], range(len(rows)), found.place[rows])
+        start = found.place[rows], views, _LEAP_PRIOR * precision[rows]
+        settled = _settle(*picked, start, config)
+        for field, values in zip(found, settled, strict=True):
+            field[rows] = values
+    return found
+
+
+def _search_leap(
+    silhouette: Float32[np.ndarray, "N 48 48"],
+    known: Float32[np.ndarray, "N 48 48"],
+    own: Float32[np.ndarray, "N 72 72"],
+    open_part: Float32[np.ndarray, "N 72 72"],
+) -> tuple[Float32[np.ndarray, "N 2"], Float32[np.ndarray, " N"]]:
+    """Return the displacement on a grid of two template pixels that leaves least unexplained.
+
+    Unlike `_search_shift` it has to explain all of the visible mask, so that sliding under an
+    occluder does not pay. Returned with what it leaves, template pixels.
+    """
+    silhouette, known, own, open_part = (
+        _halve(maps) for maps in (silhouette, known, own, open_part)
+    )
+    background = np.maximum(open_part - own, 0)
+    told_object, doubt = known * silhouette, known * (0.5 - silhouette)
+    side = _MARGIN + 1
+    offsets = 2 * (np.arange(side, dtype=np.float32) - side // 2)
+    distance = _LEAP_COST * (offsets[:, None] ** 2 + offsets[None, :] ** 2)
+    shifts, left = np.empty((len(own), 2), np.float32), np.empty(len(own), np.float32)
+    for index in range(len(own)):
+        found = cv2.matchTemplate(own[index], doubt[index], cv2.TM_CCORR)
+        found += cv2.matchTemplate(background[index], told_object[index], cv2.TM_CCORR)
+        # one pixel here is four of the template's
+        cost = 4 * (found + 0.5 * own[index].sum())
+        best = int((cost + distance).argmin())
+        shifts[index] = offsets[best % side], offsets[best // side]
+        left[index] = cost.flat[best]
+    return shifts, left
 
 
 def _grow(maps: Float32[np.ndarray, "N h w"]) -> Float32[np.ndarray, "N h w"]:
@@ -149,18 +296,19 @@ def _resample(
     own: Float32[np.ndarray, "N 72 72"],
     open_part: Float32[np.ndarray, "N 72 72"],
     rows: Sequence[int],
-    place: Float32[np.ndarray, "M 3"],
+    place: Float32[np.ndarray, "M 4"],
 ) -> tuple[Float32[np.ndarray, "M 48 48"], Float32[np.ndarray, "M 48 48"]]:
     """Return own and open part of some search crops as the displaced, scaled template sees them."""
     shape = (len(rows), TEMPLATE_SIDE, TEMPLATE_SIDE)
     views = np.empty(shape, np.float32), np.empty(shape, np.float32)
     middle, center = SEARCH_SIDE / 2 - 0.5, TEMPLATE_SIDE / 2 - 0.5
     matrix = np.zeros((2, 3), np.float32)
-    scales = np.exp(place[:, 2]).tolist()
+    scales = np.exp(place[:, 2])
+    along, across = scales * np.cos(place[:, 3]), scales * np.sin(place[:, 3])
+    matrices = np.stack([along, -across, across, along], 1).reshape(-1, 2, 2)
+    starts = place[:, :2] + (middle - center * matrices.sum(2))
     for index, row in enumerate(rows):
-        scale = scales[index]
-        matrix[0, 0] = matrix[1, 1] = scale
-        matrix[:, 2] = place[index, :2] + (middle - scale * center)
+        matrix[:, :2], matrix[:, 2] = matrices[index], starts[index]
         for crop, view in zip((own[row], open_part[row]), views, strict=True):
             cv2.warpAffine(crop, matrix, shape[1:], dst=view[index], flags=_WARP)
     return views
@@ -181,10 +329,10 @@ def _refine(
     silhouette: Float32[np.ndarray, "N 48 48"],
     known: Float32[np.ndarray, "N 48 48"],
     views: tuple[Float32[np.ndarray, "N 48 48"], Float32[np.ndarray, "N 48 48"]],
-    current: tuple[Float32[np.ndarray, "N 3"], Float32[np.ndarray, "N 3"]],
+    current: tuple[Float32[np.ndarray, "N 4"], Float32[np.ndarray, "N 4"]],
     config: PlacementConfig,
-) -> tuple[Float32[np.ndarray, "N 3"], Float32[np.ndarray, "N 3 3"]]:
-    """Return one step (dx, dy, log scale) and the precision of what it leads to.
+) -> tuple[Float32[np.ndarray, "N 4"], Float32[np.ndarray, "N 4 4"]]:
+    """Return one step (dx, dy, log scale, turn) and the precision of what it leads to.
 
     Source: efficient second-order minimisation, Benhimane and Malis 2004, with a prior.
 
@@ -192,20 +340,20 @@ def _refine(
         silhouette: the remembered silhouette, [0, 1].
         known: where it is known, [0, 1].
         views: own mask and open part where the template is now.
-        current: where that is (dx, dy, log scale), and the precision of the prediction.
+        current: where that is (dx, dy, log scale, turn), and the precision of the prediction.
         config: weight of the masks.
     """
     place, precision = current
     count = len(known)
     weight = views[1] * known
-    system = _system(silhouette, views[0], weight).reshape(4, count, -1)
-    weighted = system[:3] * weight.reshape(count, -1)
+    system = _system(silhouette, views[0], weight).reshape(5, count, -1)
+    weighted = system[:4] * weight.reshape(count, -1)
     products = weighted.transpose(1, 0, 2) @ system.transpose(1, 2, 0)
     # the blur spreads one contour over five pixels: their errors are not independent
     products *= np.float32(_BLUR / config.mask_noise)
-    products.reshape(count, 12)[:, ::5] += precision  # the diagonal
-    hessian = products[:, :, :3]
-    step = np.linalg.solve(hessian, (products[:, :, 3] - precision * place)[..., None])[..., 0]
+    products.reshape(count, 20)[:, ::6] += precision  # the diagonal
+    hessian = products[:, :, :4]
+    step = np.linalg.solve(hessian, (products[:, :, 4] - precision * place)[..., None])[..., 0]
     step[:, :2] = np.clip(step[:, :2], -2, 2)
     return step.astype(np.float32), hessian
 
@@ -214,8 +362,8 @@ def _system(
     silhouette: Float32[np.ndarray, "N 48 48"],
     own: Float32[np.ndarray, "N 48 48"],
     weight: Float32[np.ndarray, "N 48 48"],
-) -> Float32[np.ndarray, "4 N 48 48"]:
-    """Return each pixel's change with (x, y, log scale), and its error."""
+) -> Float32[np.ndarray, "5 N 48 48"]:
+    """Return each pixel's change with (x, y, log scale, turn), and its error."""
     # both are blurred over what can be compared, and over no more: the occluder's contour must
     # not look like the object's
     maps = np.empty((len(weight), 3, TEMPLATE_SIDE + 2 * _REACH, TEMPLATE_SIDE), np.float32)
@@ -228,14 +376,16 @@ def _system(
     # the mean of both gradients converges faster, and moves a silhouette out of open background
     both = (seen + remembered) * mass
     both *= np.float32(0.25)
-    system = np.empty((4, *weight.shape), np.float32)
-    across, down, outward, error = system
+    system = np.empty((5, *weight.shape), np.float32)
+    across, down, outward, turned, error = system
     _difference(both, across)
     np.subtract(both[:, 2:], both[:, :-2], out=down[:, 1:-1])
     down[:, :: TEMPLATE_SIDE - 1] = 0
     # the log scale moves a pixel by its distance from the centre, in template pixels
     np.multiply(across, _ACROSS, out=outward)
     outward += np.multiply(down, _DOWN, out=both)
+    np.multiply(down, _ACROSS, out=turned)
+    turned -= np.multiply(across, _DOWN, out=both)
     np.subtract(remembered, seen, out=error)
     error *= mass
     return system
@@ -261,7 +411,7 @@ def _difference(
     across[:, :, :: TEMPLATE_SIDE - 1] = 0
 
 
-def _largest_variance(precision: Float32[np.ndarray, "N 3 3"]) -> Float32[np.ndarray, " N"]:
+def _largest_variance(precision: Float32[np.ndarray, "N 4 4"]) -> Float32[np.ndarray, " N"]:
     """Return the variance of the displacement along its less certain axis."""
     covariance = np.linalg.inv(precision)[:, :2, :2]
     middle = (covariance[:, 0, 0] + covariance[:, 1, 1]) / 2

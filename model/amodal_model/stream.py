@@ -330,7 +330,7 @@ def _move(
 
 
 def _reaches_frame(
-    window: Float64[np.ndarray, "N 3"], frame_size: tuple[int, int]
+    window: Float64[np.ndarray, "N 4"], frame_size: tuple[int, int]
 ) -> Bool[np.ndarray, " N"]:
     """Return whether the middle half of each window, where the object is, meets the frame."""
     height, width = frame_size

@@ -66,6 +66,7 @@ def state_from_arrays(arrays: Mapping[str, np.ndarray]) -> StreamState:
         InputError: an array is missing, or the numbers of objects differ.
     """
     try:
+        arrays = _as_now(arrays)
         tracks = Tracks(**{name: arrays[f"tracks_{name}"] for name in Tracks._fields})
         memory = MemoryState(**{n: arrays[f"memory_{n}"] for n in MemoryState._fields})
         height, width = arrays["frame_size"].tolist()
@@ -87,6 +88,17 @@ def state_from_arrays(arrays: Mapping[str, np.ndarray]) -> StreamState:
     if len(rows) != 1:
         raise InputError(f"stream state has arrays of {sorted(rows)} objects, need one number")
     return state
+
+
+def _as_now(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return arrays of a state as they are saved now; before, windows did not turn."""
+    now = dict(arrays)
+    if arrays["tracks_window"].shape[1:] == (3,):
+        for name in ("tracks_window", "tracks_velocity"):
+            now[name] = np.pad(arrays[name], ((0, 0), (0, 1)))
+        blank = new_tracks(len(arrays["tracks_window"]))
+        now.setdefault("tracks_misfit", blank.misfit)
+    return now
 
 
 def add_new(state: StreamState, visible: Mapping[int, BoxedMask], engine: Engine) -> StreamState:

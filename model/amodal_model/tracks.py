@@ -6,6 +6,7 @@ training follow objects through `follow`, so there is one placement, not two.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from amodal_model.geometry import (
     Coverage,
     Window,
+    crop_from_frame,
+    frame_from_crop,
     old_from_new,
     paste_logits,
     sample_masks,
@@ -38,6 +41,17 @@ MISSING_SIGMA = 4.0
 """Standard deviation of the place, template pixels, above which it may be misplaced instead."""
 
 
+FORGET_SHOWN = 0.25
+"""Share of the remembered silhouette's area that must show to tell that it is another shape."""
+CONTOUR_NOISE = 1.5
+"""Frame pixels by which the contours of masks may be off, in misfits that make forget."""
+MISFIT_RATE = 0.2
+"""How far one frame's misfit replaces the usual one."""
+FIRST_MISFIT = 0.1
+BEYOND = 9.0
+"""A shift of the window, half sides, beyond which nothing remembered is in the new one."""
+
+
 class MotionConfig(NamedTuple):
     """How objects are expected to move, in template pixels (1/48 of the window) and frames.
 
@@ -46,39 +60,50 @@ class MotionConfig(NamedTuple):
             of a frame's displacement, and of the log scale.
         least_surprise: the least of both, for objects that move as predicted.
         surprise_gain: how far one frame's miss replaces what was expected.
+        turn_surprise: variance of a frame's turn, radians².
         velocity_gain: how far one frame's displacement replaces the remembered velocity.
         velocity_fade: what is left of the velocity after a frame without information.
         window_ratio: side of a new window over the larger side of the object's box.
         middle: how far from a window's centre the centre of a visible box may be, as a share of
             the side; beyond, the window is brought after it.
+        forget_from: misfit (`placement.Registration`), beyond ``forget_usual`` times the object's
+            usual one, from which what is remembered is taken to be of another shape; and so much
+            of it must be more than the noise of contours.
+        forget_usual: see there. What walks or bends misfits always, and is not forgotten for it.
     """
 
     first_surprise: tuple[float, float] = (1.5, 0.03**2)
     least_surprise: tuple[float, float] = (0.1, 0.008**2)
     surprise_gain: float = 0.1
-    velocity_gain: float = 0.2
+    turn_surprise: float = 0.02**2
+    velocity_gain: float = 0.3
     velocity_fade: float = 0.99
     window_ratio: float = 1.5
     middle: float = 0.3
+    forget_from: float = 0.2
+    forget_usual: float = 1.0
 
 
 class Tracks(NamedTuple):
     """Windows and motion of N objects.
 
     Attributes:
-        window: (N, 3) centre x, centre y and side, frame pixels.
-        velocity: (N, 3) change of the centre in frame pixels and of the log side, per frame.
+        window: (N, 4) centre x, centre y and side, frame pixels, and angle, radians: `Window`.
+        velocity: (N, 4) change of the centre in frame pixels, of the log side and of the angle, per
+            frame.
         variance: (N,) of the place, template pixels².
         surprise: (N, 2) variance by which a frame's displacement (template pixels², each axis) and
             log scale miss their prediction; learned while the object shows.
+        misfit: (N,) usual misfit of the remembered silhouette, see `placement.Registration`.
         template: (N, 2, 48, 48) remembered silhouette and how far it is known.
         is_new: (N,) whether nothing is remembered yet.
     """
 
-    window: Float64[np.ndarray, "N 3"]
-    velocity: Float64[np.ndarray, "N 3"]
+    window: Float64[np.ndarray, "N 4"]
+    velocity: Float64[np.ndarray, "N 4"]
     variance: Float32[np.ndarray, " N"]
     surprise: Float32[np.ndarray, "N 2"]
+    misfit: Float32[np.ndarray, " N"]
     template: Float32[np.ndarray, "N 2 48 48"]
     is_new: np.ndarray
 
@@ -112,10 +137,11 @@ class Placed(NamedTuple):
 def new_tracks(count: int) -> Tracks:
     """Return tracks of objects that have not been seen yet."""
     return Tracks(
-        np.tile(np.array([0.0, 0.0, 8.0]), (count, 1)),
-        np.zeros((count, 3)),
+        np.tile(np.array([0.0, 0.0, 8.0, 0.0]), (count, 1)),
+        np.zeros((count, 4)),
         np.ones(count, np.float32),
         np.tile(np.array(MotionConfig().first_surprise, np.float32), (count, 1)),
+        np.full(count, FIRST_MISFIT, np.float32),
         np.zeros((count, 2, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32),
         np.ones(count, bool),
     )
@@ -148,10 +174,15 @@ def follow(
     if stand_ins:
         views = _with_stand_ins(views, stand_ins)
         search = _search_crops(predicted, views)
-    placed = _place(tracks, predicted, (search, is_missing), gap, (placement, motion))
+    placed, misfit = _place(tracks, predicted, (search, is_missing), gap, (placement, motion))
+    is_other = _looks_other(predicted, misfit, search, motion)
+    for row in np.flatnonzero(is_other).tolist():
+        is_other[row] = _wide_misfit(placed, row, views[row]) > motion.forget_from
+    placed = _begin_again(placed, views, is_other, motion)
     window, theta = _fit_windows(placed, views, motion)
+    theta[is_other, :, 2] = BEYOND
     crop = _crops(views, window, CROP_SIDE)
-    context = _context(placed._replace(window=window), gap)
+    context = _context(placed._replace(window=window), gap, misfit)
     # nothing of the frame is believed: the memory is kept as under a wall
     crop[is_missing, 1] = 1 - crop[is_missing, 2]
     is_new = np.zeros(len(views), bool)
@@ -180,23 +211,26 @@ def _with_stand_ins(views: Sequence[View], stand_ins: dict[int, BoxedMask]) -> l
 
 
 def _crops(
-    views: Sequence[View], windows: Float64[np.ndarray, "N 3"], side: int
+    views: Sequence[View], windows: Float64[np.ndarray, "N 4"], side: int
 ) -> Float32[np.ndarray, "N 3 s s"]:
     """Return (own, others, outside) of each window, [0, 1]."""
     planes = np.empty((len(views), 4, side, -(-side // 16) * 16), np.uint8)
-    for crop, view, (x, y, window_side) in zip(planes, views, windows.tolist(), strict=True):
-        sampled = sample_masks(view.own, view.coverage, Window(x, y, window_side), side)
+    for crop, view, window in zip(planes, views, windows.tolist(), strict=True):
+        sampled = sample_masks(view.own, view.coverage, Window(*window), side)
         cv2.split(sampled, list(crop))
     shares = planes[:, :3, :, :side].astype(np.float32)
     shares /= 255
     return shares
 
 
-def _context(tracks: Tracks, gap: float) -> Float32[np.ndarray, "N 5"]:
+def _context(
+    tracks: Tracks, gap: float, misfit: Float32[np.ndarray, " N"]
+) -> Float32[np.ndarray, "N 6"]:
     """Return what the network is told of each placement, see `memory.CONTEXT_NAMES`."""
     sigma = np.sqrt(tracks.variance) / TEMPLATE_SIDE
-    drift = tracks.velocity[:, :2] / tracks.window[:, 2:]
-    columns = [sigma, np.full(len(sigma), gap), drift[:, 0], drift[:, 1], tracks.velocity[:, 2]]
+    drift = tracks.velocity[:, :2] / tracks.window[:, 2:3]
+    growth = tracks.velocity[:, 2]
+    columns = [sigma, np.full(len(sigma), gap), drift[:, 0], drift[:, 1], growth, misfit]
     return np.stack(columns, 1).astype(np.float32)
 
 
@@ -205,6 +239,7 @@ def predict(tracks: Tracks, gap: float, motion: MotionConfig) -> Tracks:
     moved = tracks.window.copy()
     moved[:, :2] += tracks.velocity[:, :2] * gap
     moved[:, 2] *= np.exp(np.clip(tracks.velocity[:, 2] * gap, -0.5, 0.5))
+    moved[:, 3] += np.clip(tracks.velocity[:, 3] * gap, -0.5, 0.5)
     added = np.maximum(tracks.surprise[:, 0], motion.least_surprise[0])
     variance = np.minimum(tracks.variance + added * gap, TEMPLATE_SIDE**2)
     return tracks._replace(window=moved, variance=variance.astype(np.float32))
@@ -220,7 +255,7 @@ def _catch_up(tracks: Tracks, views: Sequence[View], motion: MotionConfig) -> Tr
         if tracks.is_new[index]:
             window[index] = window_around(view.own.bbox_xyxy, motion.window_ratio)
             continue
-        x, y, side = window[index].tolist()
+        x, y, side, _ = window[index].tolist()
         reach = motion.middle * side
         # how far the box's centre is beyond the middle of the window
         offset_x, offset_y = (x0 + x1) / 2 - x, (y0 + y1) / 2 - y
@@ -239,8 +274,10 @@ def _place(
     seen: tuple[Float32[np.ndarray, "M 3 72 72"], Bool[np.ndarray, " N"]],
     gap: float,
     config: tuple[PlacementConfig, MotionConfig],
-) -> Tracks:
+) -> tuple[Tracks, Float32[np.ndarray, " N"]]:
     """Register the remembered silhouettes and update windows, velocities and variances.
+
+    The misfit of each is returned as well; 0 of new objects.
 
     Args:
         before: the objects as the last frame left them.
@@ -255,37 +292,110 @@ def _place(
     template = predicted.template[old]
     prior = predicted.variance[old]
     scale_prior = np.maximum(predicted.surprise[old, 1], motion.least_surprise[1])
+    turn_prior = np.full(len(old), motion.turn_surprise * gap, np.float32)
     known = template[:, 1]
     if is_missing.any():
         known = np.where(is_missing[old, None, None], np.float32(0), known)
-    found = register(template[:, 0], known, search, (prior, scale_prior), placement)
+    found = register(template[:, 0], known, search, (prior, scale_prior, turn_prior), placement)
     window = predicted.window.copy()
-    window[old, :2] += found.shift_xy * (window[old, 2:] / TEMPLATE_SIDE)
+    window[old, :2] += _in_frame(found.shift_xy, window[old])
     window[old, 2] *= np.exp(found.log_scale)
+    window[old, 3] += found.turn
     moved = (window[old] - before.window[old]) / gap
     moved[:, 2] = np.log(window[old, 2] / before.window[old, 2]) / gap
     # a fragment's motion is its occluder's as much as its own: mostly visible objects teach speed
     shown = search[:, 0].sum((1, 2)) / np.maximum(template[:, 0].sum((1, 2)), 1)
-    informed = (np.clip(1 - found.variance / prior, 0, 1) * np.clip(shown, 0, 1) ** 3)[:, None]
+    informed = (np.clip(1 - found.variance / prior, 0, 1) * np.clip(shown, 0, 1) ** 4)[:, None]
     velocity = predicted.velocity.copy()
     fade = motion.velocity_fade**gap
     kept = velocity[old] * (informed + (1 - informed) * fade)
     velocity[old] = kept + motion.velocity_gain * informed * (moved - kept)
     velocity[:, 2] = np.clip(velocity[:, 2] * 0.9, -0.03, 0.03)
+    velocity[:, 3] = np.clip(velocity[:, 3] * 0.9, -0.1, 0.1)
     variance = predicted.variance.copy()
     variance[old] = found.variance
     missed = np.stack([(found.shift_xy**2).mean(1), found.log_scale**2], 1) / gap
     surprise = predicted.surprise.copy()
     surprise[old] += motion.surprise_gain * informed.astype(np.float32) * (missed - surprise[old])
-    return predicted._replace(
-        window=window, velocity=velocity, variance=variance, surprise=surprise
+    misfit, usual = np.zeros(len(predicted.misfit), np.float32), predicted.misfit.copy()
+    misfit[old] = np.where(is_missing[old], 0, found.misfit)
+    shows = old[search[:, 0].any((1, 2))]
+    usual[shows] += MISFIT_RATE * (misfit[shows] - usual[shows])
+    placed = predicted._replace(
+        window=window, velocity=velocity, variance=variance, surprise=surprise, misfit=usual
     )
+    return placed, misfit
+
+
+def _looks_other(
+    tracks: Tracks,
+    misfit: Float32[np.ndarray, " N"],
+    search: Float32[np.ndarray, "M 3 72 72"],
+    motion: MotionConfig,
+) -> Bool[np.ndarray, " N"]:
+    """Return which objects show a shape that the remembered one cannot be, wherever it is put.
+
+    What was turned over, thrown or carried while hidden comes out so; what is remembered of it
+    would stay under its occluder.
+    """
+    is_other = np.zeros(len(misfit), bool)
+    old = np.flatnonzero(~tracks.is_new)
+    shown, remembered = search[:, 0].sum((1, 2)), tracks.template[old, 0].sum((1, 2))
+    usual = motion.forget_usual * tracks.misfit[old]
+    is_other[old] = (misfit[old] > motion.forget_from + usual) & (shown > FORGET_SHOWN * remembered)
+    return is_other
+
+
+def _wide_misfit(tracks: Tracks, row: int, view: View) -> float:
+    """Return the misfit of a placed object less what the noise of contours explains.
+
+    Rims as narrow as masks may be off on both sides are opened away.
+    """
+    silhouette, known = tracks.template[row]
+    own, others, outside = _crops([view], tracks.window[row : row + 1], TEMPLATE_SIDE)[0]
+    differs = abs(own - silhouette) * known * (1 - np.minimum(others + outside, 1))
+    differs += 0.5 * own * (1 - known)
+    reach = math.ceil(CONTOUR_NOISE * TEMPLATE_SIDE / tracks.window[row, 2])
+    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    wide = np.asarray(cv2.morphologyEx(differs, cv2.MORPH_OPEN, kernel))
+    return float(wide.sum() / max(own.sum(), 1))
+
+
+def _begin_again(
+    tracks: Tracks,
+    views: Sequence[View],
+    is_other: Bool[np.ndarray, " N"],
+    motion: MotionConfig,
+) -> Tracks:
+    """Return the tracks with some objects as if they showed for the first time."""
+    if not is_other.any():
+        return tracks
+    rows = np.flatnonzero(is_other)
+    begun = Tracks(*(field.copy() for field in tracks))
+    for field, value in zip(begun, new_tracks(len(rows)), strict=True):
+        field[rows] = value
+    # how much it misfits is the object's, not the silhouette's
+    begun.misfit[rows] = tracks.misfit[rows]
+    begun.is_new[rows] = False
+    for row in rows.tolist():
+        begun.window[row] = window_around(views[row].own.bbox_xyxy, motion.window_ratio)
+    return begun
+
+
+def _in_frame(
+    shift_xy: Float32[np.ndarray, "N 2"], windows: Float64[np.ndarray, "N 4"]
+) -> Float64[np.ndarray, "N 2"]:
+    """Return displacements in template pixels of windows as frame pixels."""
+    along, across = np.cos(windows[:, 3]), np.sin(windows[:, 3])
+    x, y = shift_xy[:, 0], shift_xy[:, 1]
+    turned = np.stack([along * x - across * y, across * x + along * y], 1)
+    return np.asarray(turned * (windows[:, 2:3] / TEMPLATE_SIDE))
 
 
 def _search_crops(tracks: Tracks, views: Sequence[View]) -> Float32[np.ndarray, "M 3 72 72"]:
     """Return wide crops around the objects that are not new."""
     old = np.flatnonzero(~tracks.is_new)
-    wide = tracks.window[old] * [1, 1, SEARCH_RATIO]
+    wide = tracks.window[old] * [1, 1, SEARCH_RATIO, 1]
     return _crops([views[index] for index in old.tolist()], wide, SEARCH_SIDE)
 
 
@@ -312,7 +422,7 @@ def _lacks_mask(tracks: Tracks, search: Float32[np.ndarray, "M 3 72 72"]) -> Boo
 
 def _fit_windows(
     tracks: Tracks, views: Sequence[View], motion: MotionConfig
-) -> tuple[Float64[np.ndarray, "N 3"], Float32[np.ndarray, "N 2 3"]]:
+) -> tuple[Float64[np.ndarray, "N 4"], Float32[np.ndarray, "N 2 3"]]:
     """Return windows that hold the objects with room around them, and how the memory moves.
 
     A window is left as it is, and the memory with it, while the object keeps well inside it.
@@ -324,9 +434,9 @@ def _fit_windows(
             continue
         now = Window(*tracks.window[index].tolist())
         extent = _extent(tracks.template[index], now, view.own)
-        if extent is None or _holds(now, extent, motion.window_ratio):
+        if extent is None or _holds(extent, motion.window_ratio):
             continue
-        fitted = window_around(extent, motion.window_ratio)
+        fitted = _around(extent, now, motion.window_ratio)
         window[index] = fitted
         theta[index] = old_from_new(now, fitted)
     return window, theta
@@ -335,37 +445,55 @@ def _fit_windows(
 def _extent(
     template: Float32[np.ndarray, "2 48 48"], window: Window, own: BoxedMask
 ) -> tuple[float, float, float, float] | None:
-    """Return the box of what is remembered and visible together, frame pixels."""
-    boxes = []
+    """Return the box of what is remembered and visible together, as shares of the window."""
+    boxes: list[tuple[float, float, float, float]] = []
     column, row, wide, tall = cv2.boundingRect((template[0] > 0.5).view(np.uint8))
     if wide:
-        unit = window.side / TEMPLATE_SIDE
-        left, top = window.center_x - window.side / 2, window.center_y - window.side / 2
-        boxes.append(
-            (
-                left + column * unit,
-                top + row * unit,
-                left + (column + wide) * unit,
-                top + (row + tall) * unit,
-            )
-        )
+        boxes.append((column, row, column + wide, row + tall))
     if own.bbox_xyxy[2] > own.bbox_xyxy[0]:
-        boxes.append(own.bbox_xyxy)
+        boxes.append(_box_in_window(own, window))
     if not boxes:
         return None
     x0, y0 = min(box[0] for box in boxes), min(box[1] for box in boxes)
-    return x0, y0, max(box[2] for box in boxes), max(box[3] for box in boxes)
+    x1, y1 = max(box[2] for box in boxes), max(box[3] for box in boxes)
+    unit = TEMPLATE_SIDE
+    return x0 / unit, y0 / unit, x1 / unit, y1 / unit
 
 
-def _holds(window: Window, extent: tuple[float, float, float, float], ratio: float) -> bool:
+def _around(extent: tuple[float, float, float, float], window: Window, ratio: float) -> Window:
+    """Return the window of the same angle that holds an extent, as `window_around` does."""
+    x0, y0, x1, y1 = extent
+    matrix = frame_from_crop(window, 1)
+    x, y = matrix @ [(x0 + x1) / 2, (y0 + y1) / 2, 1]
+    side = max((x1 - x0) * window.side, (y1 - y0) * window.side, 4.0) * ratio
+    return Window(float(x), float(y), side, window.angle)
+
+
+def _box_in_window(own: BoxedMask, window: Window) -> tuple[float, float, float, float]:
+    """Return the box of a visible mask along the window's axes, template pixels."""
+    x0, y0, x1, y1 = own.bbox_xyxy
+    matrix = crop_from_frame(window, TEMPLATE_SIDE)
+    if window.angle:
+        rows, columns = _rim(own.pixels)
+        points = np.stack([columns + (x0 + 0.5), rows + (y0 + 0.5)])
+        half = TEMPLATE_SIDE / window.side / 2
+    else:
+        points, half = np.array([[x0, x1], [y0, y1]], float), 0.0
+    turned = matrix[:, :2] @ points + matrix[:, 2:]
+    (left, top), (right, bottom) = turned.min(1) - half, turned.max(1) + half
+    return float(left), float(top), float(right), float(bottom)
+
+
+def _rim(pixels: Bool[np.ndarray, "h w"]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and last pixel of each row, the mask's hull among them."""
+    rows = np.flatnonzero(pixels.any(1))
+    first = pixels[rows].argmax(1)
+    last = pixels.shape[1] - 1 - pixels[rows, ::-1].argmax(1)
+    return np.concatenate([rows, rows]), np.concatenate([first, last])
+
+
+def _holds(extent: tuple[float, float, float, float], ratio: float) -> bool:
     """Return whether the object keeps inside the window and fills it as it should."""
     x0, y0, x1, y1 = extent
-    fill = max(x1 - x0, y1 - y0) * ratio / window.side
-    half = window.side / 2
-    room = min(
-        x0 - (window.center_x - half),
-        y0 - (window.center_y - half),
-        window.center_x + half - x1,
-        window.center_y + half - y1,
-    )
-    return 0.7 < fill < 1.35 and room > 0.1 * window.side
+    fill = max(x1 - x0, y1 - y0) * ratio
+    return 0.7 < fill < 1.35 and min(x0, y0, 1 - x1, 1 - y1) > 0.1

@@ -29,7 +29,7 @@ def inputs_of(count: int) -> StepInputs[np.ndarray]:
         crop[index, 1, 20:60, 60 + index :] = 1
     crop[:, 0] *= 1 - crop[:, 1]
     theta = np.tile(np.array([[1, 0, 0], [0, 1, 0]], np.float32), (count, 1, 1))
-    context = np.tile(np.array([0.03, 1.0, 0, 0, 0], np.float32), (count, 1))
+    context = np.tile(np.array([0.03, 1.0, 0, 0, 0, 0], np.float32), (count, 1))
     return StepInputs(crop, theta, context)
 
 

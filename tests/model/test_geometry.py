@@ -24,8 +24,11 @@ from amodal_model.masks import BoxedMask, box_mask, empty_mask, mask_iou
 SIZE = (240, 320)
 RNG_CASES = settings(max_examples=40, deadline=None, derandomize=True)
 places = st.floats(-400, 700, allow_nan=False)
-windows = st.builds(Window, places, places, st.floats(8, 900))
-inner_windows = st.builds(Window, st.floats(120, 200), st.floats(90, 150), st.floats(60, 170))
+angles = st.floats(-7, 7, allow_nan=False)
+windows = st.builds(Window, places, places, st.floats(8, 900), angles)
+inner_windows = st.builds(
+    Window, st.floats(120, 200), st.floats(90, 150), st.floats(60, 170), angles
+)
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float) -> BoxedMask:
@@ -52,11 +55,24 @@ def test_crop_and_frame_transforms_invert_each_other(window: Window, size: int) 
 @given(windows)
 def test_corners_of_a_window_are_corners_of_its_crop(window: Window) -> None:
     half = window.side / 2
-    corner = np.array([window.center_x - half, window.center_y - half, 1])
-    np.testing.assert_allclose(crop_from_frame(window, 96) @ corner, [0, 0], atol=2e-2)
-    np.testing.assert_allclose(
-        crop_from_frame(window, 96) @ (corner + np.array([2 * half, 2 * half, 0])), 96, rtol=1e-3
-    )
+    center = np.array([window.center_x, window.center_y])
+    cosine, sine = np.cos(window.angle), np.sin(window.angle)
+    turn = np.array([[cosine, -sine], [sine, cosine]])
+    for corner, expected in ((-half, 0), (half, 96)):
+        place = np.append(center + turn @ [corner, corner], 1)
+        np.testing.assert_allclose(crop_from_frame(window, 96) @ place, expected, atol=2e-2)
+
+
+def test_a_window_that_is_turned_sees_the_mask_turned_back() -> None:
+    """A bar that slopes down to the right by half a radian lies flat in a window turned so."""
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
+    x, y = columns - 160, rows - 120
+    along, across = x * np.cos(0.5) + y * np.sin(0.5), y * np.cos(0.5) - x * np.sin(0.5)
+    bar = box_mask((abs(along) < 40) & (abs(across) < 8))
+    crop = crop_masks(bar, coverage_of(bar), Window(160, 120, 120, 0.5), 96)[..., 0] > 127
+    down, right = np.nonzero(crop)
+    np.testing.assert_allclose([down.min(), down.max()], [42, 53], atol=1)
+    np.testing.assert_allclose([right.min(), right.max()], [16, 79], atol=1)
 
 
 @RNG_CASES
@@ -79,12 +95,13 @@ def test_outside_is_marked_exactly_beyond_the_frame(window: Window) -> None:
     nothing = empty_mask(SIZE)
     outside = crop_masks(nothing, Coverage(np.zeros(SIZE, np.uint8)), window, 96)[..., 2] / 255
     unit = window.side / 96
-    left, top = window.center_x - window.side / 2, window.center_y - window.side / 2
-    across, down = left + (np.arange(96) + 0.5) * unit, top + (np.arange(96) + 0.5) * unit
-    reach = 2 * unit + 1.5  # two samples, and the frame's pixels that they fall on
+    rows, columns = np.mgrid[:96, :96] + 0.5
+    places = np.stack([columns, rows, np.ones((96, 96))])
+    across, down = np.einsum("ij,jrc->irc", frame_from_crop(window, 96), places)
+    reach = 3 * unit + 1.5  # two samples askew, and the frame's pixels that they fall on
     beyond_x = np.maximum(-across, across - SIZE[1])
     beyond_y = np.maximum(-down, down - SIZE[0])
-    beyond = np.maximum(beyond_x[None, :], beyond_y[:, None])
+    beyond = np.maximum(beyond_x, beyond_y)
     assert outside[beyond > reach].min(initial=1) == 1
     assert outside[beyond < -reach].max(initial=0) == 0
 
@@ -137,7 +154,7 @@ def test_resampled_memory_is_a_fresh_crop(
     from amodal_model.network import resample  # noqa: PLC0415
 
     mask = ellipse(old.center_x + 3, old.center_y - 4, old.side * 0.2, old.side * 0.15)
-    new = Window(old.center_x + shift_x, old.center_y + shift_y, old.side * scale)
+    new = Window(old.center_x + shift_x, old.center_y + shift_y, old.side * scale, old.angle)
     kept, fresh = (
         crop_masks(mask, coverage_of(mask), window, 96)[..., 0] / np.float32(255)
         for window in (old, new)
@@ -152,13 +169,12 @@ def test_resampled_memory_is_a_fresh_crop(
 @RNG_CASES
 @given(windows, windows)
 def test_old_from_new_maps_the_new_window_into_the_old(old: Window, new: Window) -> None:
-    """The new window's top-left corner, in coordinates of the old one."""
+    """The new window's first corner, in coordinates of the old one, which has the same angle."""
+    new = new._replace(angle=old.angle)
     corner = old_from_new(old, new) @ np.array([-1, -1, 1])
-    expected = [
-        (new.center_x - new.side / 2 - old.center_x) / (old.side / 2),
-        (new.center_y - new.side / 2 - old.center_y) / (old.side / 2),
-    ]
-    np.testing.assert_allclose(corner, expected, rtol=1e-4, atol=1e-3)
+    in_frame = np.append(frame_from_crop(new, 96)[:, 2], 1)
+    expected = crop_from_frame(old, 2) @ in_frame - 1
+    np.testing.assert_allclose(corner, expected, rtol=1e-3, atol=2e-2)
 
 
 def test_paste_outside_the_frame_is_empty() -> None:

@@ -38,7 +38,7 @@ OCCLUDER = box(45, 20, 80, 80)
 def frame(own: Tensor, others: Tensor = NOTHING, gap: float = 1.0) -> StepInputs[Tensor]:
     crop = torch.stack([own * (1 - others), others, NOTHING])[None]
     theta = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]])
-    return StepInputs(crop, theta, torch.tensor([[0.02, gap, 0, 0, 0]]))
+    return StepInputs(crop, theta, torch.tensor([[0.02, gap, 0, 0, 0, 0]]))
 
 
 def blank() -> MemoryState[Tensor]:

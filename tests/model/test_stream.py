@@ -329,6 +329,19 @@ def test_state_without_an_array_is_refused(tiny_segmenter: AmodalSegmenter) -> N
             tiny_segmenter.load_state(cut)
 
 
+def test_state_saved_before_windows_turned_goes_on(tiny_segmenter: AmodalSegmenter) -> None:
+    _, state = play(tiny_segmenter, [{2: BALL}, {2: BALL}])
+    arrays = tiny_segmenter.save_state(state)
+    before = {name: array for name, array in arrays.items() if name != "tracks_misfit"}
+    for name in ("tracks_window", "tracks_velocity"):
+        before[name] = arrays[name][:, :3]
+    loaded = tiny_segmenter.load_state(before)
+    assert loaded.tracks.window[0, 3] == 0
+    expected, _ = tiny_segmenter.step(None, {2: BALL}, state)
+    result, _ = tiny_segmenter.step(None, {2: BALL}, loaded)
+    assert mask_iou(result.objects[0].amodal, expected.objects[0].amodal) > 0.99
+
+
 def test_state_of_unequal_rows_is_refused(tiny_segmenter: AmodalSegmenter) -> None:
     _, state = play(tiny_segmenter, [{2: BALL, 3: rectangle(1, 1, 9, 9)}])
     arrays = tiny_segmenter.save_state(state)

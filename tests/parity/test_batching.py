@@ -46,7 +46,7 @@ def test_batch_of_any_size_gives_each_row_the_same(each_segmenter: AmodalSegment
     rng = np.random.default_rng(0)
     crop = (rng.random((5, 3, CROP_SIDE, CROP_SIDE)) < 0.3).astype(np.float32)
     theta = np.tile(np.array([[1, 0, 0.02], [0, 1, -0.03]], np.float32), (5, 1, 1))
-    context = rng.random((5, 5)).astype(np.float32)
+    context = rng.random((5, 6)).astype(np.float32)
     maps = rng.random((5, 4, CROP_SIDE, CROP_SIDE)).astype(np.float32)
     memory = MemoryState(maps, rng.random((5, 2)).astype(np.float32))
     engine = each_segmenter.engine

@@ -89,7 +89,7 @@ def test_blind_network_does_not_see_others() -> None:
     crop = torch.from_numpy(rng.random((2, 3, 96, 96)).astype(np.float32))
     other = crop.clone()
     other[:, 1] = 0
-    context, memory = torch.zeros(2, 5), MemoryState(torch.zeros(2, 4, 96, 96), torch.zeros(2, 2))
+    context, memory = torch.zeros(2, 6), MemoryState(torch.zeros(2, 4, 96, 96), torch.zeros(2, 2))
     blind = new_network(find_run("no_occluder_channel"), 0, TINY).eval()
     assert isinstance(blind, BlindNetwork)
     assert torch.equal(*(blind.complete(c, context, memory)[0] for c in (crop, other)))

@@ -139,7 +139,7 @@ def _write(path: Path, scene: Scene, rng: np.random.Generator) -> None:
             flows=scene.flows,
             places=np.array([(each.frame_index, each.label) for each in prompts], np.int64),
             boxes=np.array([each.box for each in prompts], np.float64),
-            windows=np.array([each.window for each in prompts], np.float64),
+            windows=np.array([each.window[:3] for each in prompts], np.float64),
             guesses=np.stack([each.guess for each in prompts]),
         )
     partial.replace(path)

@@ -9,6 +9,7 @@ that brings its own answers has no unknown pixel: the measuring stick of the sup
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -60,6 +61,7 @@ class PastedSequence(NamedTuple):
         answer: the target's mask before pasting, or the sequence's own answer.
         unknown: uint8 (H, W) a frame: 1 where the answer is not known.
         softness: standard deviation of the blur of its crops, crop pixels; 0 for none.
+        is_carried: a frame each: hidden entirely, and carried to where nothing tells.
     """
 
     own: list[BoxedMask]
@@ -67,6 +69,7 @@ class PastedSequence(NamedTuple):
     answer: list[BoxedMask]
     unknown: list[UInt8[np.ndarray, "H W"]]
     softness: float = 0.0
+    is_carried: Sequence[bool] = ()
 
 
 class Occluder(NamedTuple):
@@ -86,8 +89,9 @@ def paste_occluders(
     """Return the sequence with occluders from ``shapes`` pasted over it."""
     count = 0 if rng.random() < config.none_share else 1 + int(rng.random() < config.second_share)
     occluders = [_draw_occluder(rng, sequence, shapes, config) for _ in range(count)]
+    carried_from = None
     if rng.random() < config.carried_share:
-        sequence = _carry(rng, sequence, occluders)
+        sequence, carried_from = _carry(rng, sequence, occluders)
     is_noisy = rng.random() < config.noise_share
     own, coverage, answers, unknowns = [], [], [], []
     for index, given in enumerate(sequence.target):
@@ -100,20 +104,33 @@ def paste_occluders(
         answers.append(_answer(sequence, shown, index))
         unknowns.append(_unknown(sequence, given, index))
     softness = rng.uniform(0.4, 1.0) if rng.random() < config.soft_share else 0.0
-    return PastedSequence(own, coverage, answers, unknowns, softness)
+    is_carried = _carried_frames(own, carried_from)
+    return PastedSequence(own, coverage, answers, unknowns, softness, is_carried)
+
+
+def _carried_frames(own: Sequence[BoxedMask], carried_from: int | None) -> list[bool]:
+    """Return for each frame whether the target was carried away and has not shown since."""
+    if carried_from is None:
+        return [False] * len(own)
+    shown = (t for t in range(carried_from, len(own)) if own[t].area)
+    seen_again = next(shown, len(own))
+    return [carried_from <= t < seen_again for t in range(len(own))]
 
 
 def _carry(
     rng: np.random.Generator, sequence: MaskSequence, occluders: list[Occluder]
-) -> MaskSequence:
-    """Return the sequence with its target moved, turned and scaled from where it is hidden on."""
+) -> tuple[MaskSequence, int | None]:
+    """Return the sequence with its target moved, turned and scaled from where it is hidden on.
+
+    The frame of that is returned as well, ``None`` where the target is never hidden entirely.
+    """
     hidden = (t for t in range(len(sequence.target)) if _hides(sequence, occluders, t))
     first = next(hidden, None)
     center, size = centers_and_size(sequence)
     shift = rng.normal(0, 0.25, 2) * size
     angle, scale = rng.normal(0, 35), np.exp(rng.normal(0, 0.12))
     if first is None:
-        return sequence
+        return sequence, None
     middle = (float(center[first, 0]), float(center[first, 1]))
     turn = np.asarray(cv2.getRotationMatrix2D(middle, float(angle), float(scale)), np.float64)
     turn[:, 2] += shift
@@ -123,7 +140,7 @@ def _carry(
         return masks[:first] + later
 
     answers = None if sequence.answers is None else moved(sequence.answers)
-    return sequence._replace(target=moved(sequence.target), answers=answers)
+    return sequence._replace(target=moved(sequence.target), answers=answers), first
 
 
 def _hides(sequence: MaskSequence, occluders: list[Occluder], index: int) -> bool:

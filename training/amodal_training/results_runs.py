@@ -18,9 +18,9 @@ from amodal_training.trainer import TrainConfig
 BUDGET = TrainConfig(steps=256, sequences=8, frames=16, workers=0, save_every_s=60.0)
 """Of every run: about five minutes of one core; enough to compare, not to ship."""
 SEEDS = (0, 1, 2)
-UNREGISTERED = PlacementConfig(mask_noise=1e9)
+UNREGISTERED = PlacementConfig(mask_noise=1e9, doubt_from=1e9)
 """Masks that are not believed at all: registration finds no motion whatever it sees."""
-ORACLE = Following(UNREGISTERED, MotionConfig(middle=math.inf))
+ORACLE = Following(UNREGISTERED, MotionConfig(middle=math.inf, forget_from=math.inf))
 """Windows that nothing moves but the truth."""
 
 
@@ -69,7 +69,7 @@ RUNS = (
     Run(
         "no_alignment",
         "no registration: what is remembered stays where it was in the frame",
-        following=Following(UNREGISTERED),
+        following=Following(UNREGISTERED, MotionConfig(forget_from=math.inf)),
     ),
     Run(
         "oracle_alignment",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from amodal_model.geometry import Coverage, Window, crop_masks
 from amodal_model.memory import (
@@ -38,6 +38,7 @@ class Batch(NamedTuple):
         context: (M, 5) see `StepInputs.context`.
         answer: (M, S, S) the target before pasting.
         unknown: (M, S, S) where the answer is not known, outside included.
+        is_carried: (M,) see `PastedSequence`: the answer teaches how sure one can be, not shapes.
     """
 
     crop: UInt8[np.ndarray, "M 3 S S"]
@@ -46,6 +47,7 @@ class Batch(NamedTuple):
     context: Float32[np.ndarray, "M 5"]
     answer: UInt8[np.ndarray, "M S S"]
     unknown: UInt8[np.ndarray, "M S S"]
+    is_carried: Bool[np.ndarray, " M"]
 
 
 class Following(NamedTuple):
@@ -98,8 +100,10 @@ def roll_out(sequences: Sequence[PastedSequence], following: Following | None = 
         chosen = chosen._replace(template=template.numpy())
         for before, after in zip(tracks, chosen, strict=True):
             before[ready] = after
-        answers = _crop_answers([sequences[row] for row in ready], index, chosen.window)
-        parts.append(_quantise(inputs, moved, answers))
+        shown = [sequences[row] for row in ready]
+        answers = _crop_answers(shown, index, chosen.window)
+        carried = np.array([bool(one.is_carried and one.is_carried[index]) for one in shown])
+        parts.append(_quantise(inputs, moved, answers, carried))
     return Batch(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
 
 
@@ -126,6 +130,7 @@ def _nothing() -> Batch:
         np.zeros((0, len(CONTEXT_NAMES)), np.float32),
         np.zeros((0, *square), np.uint8),
         np.zeros((0, *square), np.uint8),
+        np.zeros(0, bool),
     )
 
 
@@ -149,6 +154,7 @@ def _quantise(
     inputs: StepInputs[np.ndarray],
     moved: MemoryState[torch.Tensor],
     answers: UInt8[np.ndarray, "N S S 4"],
+    is_carried: Bool[np.ndarray, " N"],
 ) -> Batch:
     return Batch(
         np.rint(inputs.crop * 255).astype(np.uint8),
@@ -157,4 +163,5 @@ def _quantise(
         inputs.context,
         answers[..., 0],
         np.maximum(answers[..., 1], answers[..., 2]),
+        is_carried,
     )

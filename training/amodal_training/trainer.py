@@ -212,20 +212,27 @@ def batch_losses(
 ) -> dict[str, Tensor]:
     """Return the loss terms of a batch."""
     crop, context, memory, answer, unknown = to_tensors(batch, device)
-    target = make_target(crop, answer, unknown)
+    whole_target = make_target(crop, answer, unknown)
+    target = make_target(crop, answer, _beyond_telling(batch, unknown))
     made = model.complete(crop, context, memory)
     logits, confidence = (field.float() for field in made)
     terms = {
         "silhouette": silhouette_loss(logits, target),
         "hidden_iou": hidden_iou_loss(logits, target),
         "whole_iou": 2 * whole_iou_loss(logits, target),
-        "confidence": 0.1 * confidence_loss(confidence, logits, target),
+        "confidence": 0.1 * confidence_loss(confidence, logits, whole_target),
     }
     if teacher is not None:
         with torch.no_grad():
             said = teacher.complete(crop, context, memory)
         terms["taught"] = taught_loss(made, said, crop[:, 1] + crop[:, 2], target)
     return terms
+
+
+def _beyond_telling(batch: Batch, unknown: Tensor) -> Tensor:
+    """Return where answers are unknown, or such that nothing tells them: they teach no shapes."""
+    carried = torch.as_tensor(batch.is_carried, dtype=unknown.dtype, device=unknown.device)
+    return torch.maximum(unknown, carried[:, None, None])
 
 
 def to_tensors(
@@ -343,7 +350,7 @@ def measure_selection(network: AmodalNetwork, batches: list[Batch]) -> Selection
     rows = []
     for batch in batches:
         crop, context, memory, answer, unknown = to_tensors(batch, device)
-        target = make_target(crop, answer, unknown)
+        target = make_target(crop, answer, _beyond_telling(batch, unknown))
         logits, confidence = network.complete(crop, context, memory)
         whole, hidden = measured_iou(logits, target)
         evidence = measured_iou(evidence_logits(crop, memory.maps), target)[1]

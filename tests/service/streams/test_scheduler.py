@@ -158,7 +158,7 @@ def other_step(gate: Gate) -> float:
     """Make a step of other work; return how long it waited, seconds."""
     engine = StreamsFirst(plain_segmenter().engine, gate)
     crop, theta = np.zeros((0, 3, 96, 96), np.float32), np.zeros((0, 2, 3), np.float32)
-    inputs = StepInputs(crop, theta, np.zeros((0, 5), np.float32))
+    inputs = StepInputs(crop, theta, np.zeros((0, 6), np.float32))
     began_s = time.perf_counter()
     engine.step(inputs, new_state((48, 64)).memory)
     return time.perf_counter() - began_s
