@@ -177,8 +177,7 @@ def learn(
         model: before it, in the frame's pixels.
         colors: the frame.
         score: of `difference`.
-        held: 1 on objects that move, 2 on objects that are followed and rest: nothing of the scene
-            is learned there.
+        held: 1 on objects that are followed: nothing of the scene is learned there.
         config: rates.
         unsteadiness: 1 where the model has just been resampled: then it follows quickly.
     """

@@ -11,9 +11,8 @@ from jaxtyping import Float32, Int16, UInt8
 from amodal_model.background import brighten, colors_of, move_background
 from amodal_model.camera_motion import IDENTITY, CameraMotion, compose, largest_displacement
 from amodal_model.frame_size import check_image
-from amodal_model.motion_regions import Description
 from amodal_model.motion_state import MotionState, working_size
-from amodal_model.motion_tracks import FollowConfig, MotionTracks
+from amodal_model.motion_tracks import MotionTracks
 
 RESAMPLE_PX = 0.35
 """How far the camera may have moved before the background is resampled."""
@@ -105,11 +104,9 @@ def move_scene(state: MotionState, camera: CameraMotion, looks: Looks) -> Motion
 
 
 def held_pixels(
-    tracks: MotionTracks, found: Description, labels: Int16[np.ndarray, "h w"], config: FollowConfig
+    tracks: MotionTracks, labels: Int16[np.ndarray, "h w"]
 ) -> UInt8[np.ndarray, "h w"]:
-    """Return 1 on confirmed objects that move, 2 on those that rest, 0 elsewhere."""
-    is_slow = np.linalg.norm(tracks.velocity, axis=1) < 0.5 * config.least_speed
-    rests = is_slow & (found.moving < config.least_moving)
-    table = np.where(tracks.track_id > 0, 1 + rests, 0).astype(np.uint8)
+    """Return 1 on confirmed objects, 0 elsewhere."""
+    table = (tracks.track_id > 0).astype(np.uint8)
     held = np.concatenate([np.zeros(1, np.uint8), table])[labels]
     return np.asarray(cv2.dilate(held, np.ones((3, 3), np.uint8)), np.uint8)

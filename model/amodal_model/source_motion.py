@@ -267,7 +267,7 @@ class MotionSource:
             tuple(serials[row] for row in match.split),
             tuple((serials[part], serials[whole]) for part, whole in match.absorbed),
         )
-        held = held_pixels(tracks, found, match.labels, follow)
+        held = held_pixels(tracks, match.labels)
         background = learn(
             state.background,
             views.colors,

@@ -54,20 +54,18 @@ def test_a_scene_never_seen_says_nothing() -> None:
     assert not difference(new_background(SIZE), _frame(), CONFIG, unsteadiness=0.0).score.any()
 
 
-def test_what_stays_becomes_the_scene_but_not_under_an_object_that_rests() -> None:
+def test_what_stays_becomes_the_scene_but_not_under_an_object_that_is_followed() -> None:
     stays = _frame(240)
     free = _see(_known(), stays, times=45)
     assert np.abs(free.mean - stays).max() < 2
-    held = _see(_known(), stays, held=2, times=45)
+    held = _see(_known(), stays, held=1, times=45)
     assert np.abs(held.mean - _frame()).max() < 2
 
 
 def test_under_an_object_that_is_followed_the_scene_is_kept_for_as_long_as_nothing_shakes() -> None:
     stays = _frame(240)
-    for held in (1, 2):  # it rests after having moved, and the other way round
-        model = _see(_known(), stays, held=3 - held, times=150)
-        model = _see(model, stays, held=held, times=150)
-        assert np.abs(model.mean - _frame()).max() < 2
+    model = _see(_known(), stays, held=1, times=300)
+    assert np.abs(model.mean - _frame()).max() < 2
     on, score = np.ones(SIZE, np.uint8), np.full(SIZE, 9, np.float32)
     shaken = _known()
     for _ in range(20):
