@@ -26,7 +26,7 @@ from amodal_model.errors import (
     QuotaError,
     UnavailableError,
 )
-from amodal_model.onnx_session import CPU
+from amodal_model.onnx_session import CPU, provider_of
 from amodal_model.source_given import GivenSource
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.visible_source import VisibleMaskSource
@@ -422,7 +422,8 @@ class StreamHub:
 
     def _source(self, masks: str) -> VisibleMaskSource[Any]:
         if masks not in self._sources:
-            self._sources[masks] = SOURCES[masks].make()
+            provider = provider_of(self.segmenter.engine.info.requested)
+            self._sources[masks] = SOURCES[masks].make(provider)
         return self._sources[masks]
 
     def _check_room(self, needed: int) -> None:
