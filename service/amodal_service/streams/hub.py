@@ -58,7 +58,7 @@ CAMERA_SNAPSHOT_S = 0.5
 MAX_SNAPSHOT_S = 10.0
 """Seconds between snapshots of a stream, however many streams there are."""
 _MAX_CPU_THREADS = 4
-_CPU_BATCH = 16
+_CPU_BATCH = 8
 _GPU_BATCH = 256
 
 
