@@ -123,6 +123,8 @@ def complete(
     frame_size: tuple[int, int],
     least_overlap: int,
     coverage: UInt8[np.ndarray, "H W"] | None = None,
+    *,
+    with_remembered: bool = True,
 ) -> FrameResult:
     """Return the results of one frame, see `compose`, from what one direction of time says."""
     silhouettes = []
@@ -130,7 +132,14 @@ def complete(
         # one direction is not weighed against another: where it is below even odds is enough
         box, logits = paste_positive(each.logits, each.window, frame_size, outside=-10.0)
         silhouettes.append(_silhouette(each, box, logits))
-    return compose(silhouettes, lost_ids, frame_size, least_overlap, coverage)
+    return compose(
+        silhouettes,
+        lost_ids,
+        frame_size,
+        least_overlap,
+        coverage,
+        with_remembered=with_remembered,
+    )
 
 
 def compose(
@@ -139,6 +148,8 @@ def compose(
     frame_size: tuple[int, int],
     least_overlap: int,
     coverage: UInt8[np.ndarray, "H W"] | None = None,
+    *,
+    with_remembered: bool = True,
 ) -> FrameResult:
     """Return the results of one frame: silhouettes that hold their visible part, and the order.
 
@@ -148,6 +159,7 @@ def compose(
         frame_size: ``(height, width)``, pixels.
         least_overlap: pixels from which a mask over the hidden part counts as its occluder.
         coverage: how many fronts hold each pixel, where that was counted before.
+        with_remembered: whether `ObjectResult.remembered` is wanted; it is empty otherwise.
     """
     shown = [entry for entry in silhouettes if entry.front.area]
     if coverage is None:
@@ -158,12 +170,12 @@ def compose(
     }
     overlaps = _overlaps(hidden, shown, least_overlap)
     results = []
+    nothing = empty_mask(frame_size)
     for entry in silhouettes:
         amodal, inferred = whole[entry.track_id], hidden[entry.track_id]
         occluders = _occluders(entry.track_id, overlaps)
-        remembered = _remembered(inferred, entry.evidence)
+        remembered = _remembered(inferred, entry.evidence) if with_remembered else nothing
         results.append(_result(entry, amodal, occluders, remembered))
-    nothing = empty_mask(frame_size)
     results += [
         ObjectResult(track_id, nothing, nothing, 1.0, "lost", (), 0.0, 0.0, 0.0, nothing)
         for track_id in lost_ids

@@ -64,6 +64,10 @@ class LearnedFollower:
         provider: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
         threads: CPU threads of one run.
 
+    Attributes:
+        name: of the network, with its version.
+        provider: the execution provider that really runs.
+
     Raises:
         MissingExtraError: onnxruntime is not installed.
         ModelError: the provider is unknown or not available, or the file is not such a network.
@@ -72,14 +76,15 @@ class LearnedFollower:
     def __init__(self, folder: ModelFolder, provider: str = "auto", *, threads: int = 1) -> None:
         self.config = FollowConfig()
         path = folder.graph()
-        self._session = open_session(path, requested_providers(provider), threads=threads).session
+        opened = open_session(path, requested_providers(provider), threads=threads)
+        self._session, self.provider = opened.session, opened.actual
         inputs = tuple(entry.name for entry in self._session.get_inputs())
         if inputs != INPUTS:
             raise ModelError(f"{path}: inputs {inputs} are not {INPUTS}")
-        self._name = f"{folder.name} {folder.version}"
+        self.name = f"{folder.name} {folder.version}"
 
     def __repr__(self) -> str:
-        return f"LearnedFollower({self._name})"
+        return f"LearnedFollower({self.name})"
 
     def begin(self, image: UInt8[np.ndarray, "H W 3"], said: Said) -> LearnedObject:
         """Return an object as a prompt shows it: new, or anew."""
@@ -208,13 +213,17 @@ class LearnedFollower:
 
 
 @cache
-def shipped_follower() -> LearnedFollower:
+def shipped_follower(provider: str = "auto") -> LearnedFollower:
     """Return the follower of the package's own weights; opened once, it holds no state.
+
+    Args:
+        provider: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
+        ModelError: the provider is unknown or not available.
     """
-    return LearnedFollower(find_follower("shipped"))
+    return LearnedFollower(find_follower("shipped"), provider)
 
 
 def _probability(logits: Map) -> Map:

@@ -22,6 +22,12 @@ KNOWN_PROVIDERS = {"cpu": (CPU,), "cuda": (CUDA, CPU), "tensorrt": (TENSORRT, CU
 PROVIDER_NAMES = ("auto", *KNOWN_PROVIDERS)
 
 
+def provider_of(requested: Sequence[str]) -> str:
+    """Return the name that stands for execution providers; ``auto`` where none does."""
+    found = (name for name, each in KNOWN_PROVIDERS.items() if each == tuple(requested))
+    return next(found, "auto")
+
+
 class OpenSession(NamedTuple):
     """A session and the execution providers asked for and running.
 

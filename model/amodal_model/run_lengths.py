@@ -100,8 +100,8 @@ def counts_from_runs(runs: Int64[np.ndarray, " R"]) -> str:
     numbers = runs.copy()
     numbers[3:] -= runs[1:-2]
     if numbers.max() < _SHORT and numbers.min() >= -_SHORT:
-        characters = np.asarray(_SHORT_TEXTS[numbers + _SHORT]).reshape(-1)
-        return characters[characters > 0].tobytes().decode("ascii")
+        characters: bytes = _SHORT_TEXTS[numbers + _SHORT].tobytes()
+        return characters.translate(None, b"\0").decode("ascii")
     size = np.where(numbers < 0, ~numbers, numbers)
     longest = 1
     while size.max() >> (5 * longest - 1):

@@ -48,13 +48,15 @@ class PromptedSource:
 
     Args:
         follower: brings objects from frame to frame; by default the shipped network.
+        provider: what the shipped network runs on: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
 
     Raises:
         MissingExtraError: the shipped network is wanted, and onnxruntime is not installed.
+        ModelError: the provider is unknown or not available.
     """
 
-    def __init__(self, follower: Follower[Any] | None = None) -> None:
-        self.follower: Follower[Any] = follower or shipped_follower()
+    def __init__(self, follower: Follower[Any] | None = None, *, provider: str = "auto") -> None:
+        self.follower: Follower[Any] = follower or shipped_follower(provider)
 
     def __repr__(self) -> str:
         return f"PromptedSource({self.follower!r})"

@@ -66,12 +66,14 @@ class StepRequest(NamedTuple):
         visible: visible mask of each object that shows, by track id.
         state: of the stream, as its last step returned it.
         frame_gap: frames since the last step; above 1 after drops.
+        with_remembered: whether `ObjectResult.remembered` is wanted; it is empty otherwise.
     """
 
     frame: UInt8[np.ndarray, "H W 3"] | None
     visible: Mapping[int, BoxedMask]
     state: StreamState
     frame_gap: float = 1.0
+    with_remembered: bool = True
 
 
 class PreparedStep(NamedTuple):
@@ -81,11 +83,13 @@ class PreparedStep(NamedTuple):
         state: of the stream before the frame, new objects added and lost ones gone.
         own: visible mask of each object of ``state``, empty where it does not show.
         frame_gap: frames since the last step.
+        with_remembered: whether `ObjectResult.remembered` is wanted.
     """
 
     state: StreamState
     own: tuple[BoxedMask, ...]
     frame_gap: float
+    with_remembered: bool
 
 
 class _Advanced(NamedTuple):
@@ -164,14 +168,26 @@ class AmodalSegmenter:
         state = add_new(self._drop_lost(state), visible, self.engine)
         nothing = empty_mask(state.frame_size)
         own = tuple(visible.get(track_id, nothing) for track_id in state.track_ids)
-        return PreparedStep(state, own, request.frame_gap)
+        return PreparedStep(state, own, request.frame_gap, request.with_remembered)
 
     def step_prepared(self, steps: Sequence[PreparedStep]) -> list[tuple[FrameResult, StreamState]]:
         """Return result and new state of each prepared step, out of one call of the engine."""
         least_overlap = self.config.least_overlap
         return [
-            (complete(found, state.lost_ids, state.frame_size, least_overlap, counts), state)
-            for found, state, counts in self._advance_prepared(steps)
+            (
+                complete(
+                    found,
+                    state.lost_ids,
+                    state.frame_size,
+                    least_overlap,
+                    counts,
+                    with_remembered=step.with_remembered,
+                ),
+                state,
+            )
+            for step, (found, state, counts) in zip(
+                steps, self._advance_prepared(steps), strict=True
+            )
         ]
 
     def advance(

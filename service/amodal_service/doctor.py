@@ -15,7 +15,9 @@ import numpy as np
 
 import amodal_model
 from amodal_model.errors import AmodalError
+from amodal_model.follower_learned import LearnedFollower
 from amodal_model.masks import box_mask
+from amodal_model.model_files import find_follower
 from amodal_service.version import amodal_version, distribution_version
 
 PACKAGES = (
@@ -50,6 +52,8 @@ class Examination:
         cpu_threads: threads this process may use.
         model: name, version, precision, providers asked for and running, milliseconds of a step;
             empty where it does not run.
+        follower: name with version and provider running, of the network that follows
+            prompted objects; empty where it does not run.
         parts: what each part of the project still misses.
         problems: what has to be put right, one line each.
     """
@@ -58,16 +62,19 @@ class Examination:
     codecs: dict[str, bool]
     cpu_threads: int
     model: dict[str, Any]
+    follower: dict[str, str]
     parts: dict[str, list[str]]
     problems: list[str]
 
 
 def examine() -> Examination:
-    """Look at the installation and run the shipped model once."""
+    """Look at the installation, run the shipped model once and open the shipped follower."""
     model: dict[str, Any] = {}
+    follower: dict[str, str] = {}
     problems: list[str] = []
     try:
         model = run_model("shipped")
+        follower = open_follower("shipped")
     except AmodalError as error:
         problems.append(str(error))
     codecs = _codecs()
@@ -75,7 +82,7 @@ def examine() -> Examination:
     names = {name: distribution_version(name) for name in PACKAGES}
     versions = {"amodal": amodal_version(), "python": platform.python_version(), **names}
     missing = {part: [m for m in needs if not find_spec(m)] for part, needs in PARTS.items()}
-    return Examination(versions, codecs, _cpu_threads(), model, missing, problems)
+    return Examination(versions, codecs, _cpu_threads(), model, follower, missing, problems)
 
 
 def run_model(name: str) -> dict[str, Any]:
@@ -94,6 +101,16 @@ def run_model(name: str) -> dict[str, Any]:
     segmenter.step(frame, visible, state)
     step_ms = round(1000 * (time.perf_counter() - start_s), 2)
     return {**segmenter.engine.info._asdict(), "step_ms": step_ms}
+
+
+def open_follower(name: str) -> dict[str, str]:
+    """Open the network that follows prompted objects, its file checked, and return what runs.
+
+    Raises:
+        AmodalError: it is not there, is not the file that its description says, or cannot run.
+    """
+    follower = LearnedFollower(find_follower(name))
+    return {"name": follower.name, "actual": follower.provider}
 
 
 def _codecs() -> dict[str, bool]:
@@ -130,6 +147,9 @@ def report_lines(found: Examination, *, as_json: bool = False) -> list[str]:
             f"{'provider asked for':24}{', '.join(model['requested'])}",
             f"{'provider running':24}{model['actual']}, {model['step_ms']} ms a step of one object",
         ]
+    if found.follower:
+        follower = found.follower
+        lines.append(f"{'follower':24}{follower['name']}, {follower['actual']}")
     lines.append("")
     for part, missing in found.parts.items():
         lines.append(f"{part:40}{'missing: ' + ', '.join(missing) if missing else 'ready'}")

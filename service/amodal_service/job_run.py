@@ -22,6 +22,7 @@ from amodal_model.clip import Mode
 from amodal_model.engine import Engine, EngineInfo
 from amodal_model.errors import LimitError
 from amodal_model.memory import MemoryState, StepInputs, StepOutputs
+from amodal_model.onnx_session import provider_of
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.video import DEFAULT_FPS, Clip
 from amodal_service import job_history, job_transitions
@@ -42,7 +43,7 @@ from amodal_service.segmentation import (
     results_fingerprint,
     state_arrays,
 )
-from amodal_service.sources import CheckedClip, Sources, find_sources
+from amodal_service.sources import CheckedClip, MakeFinders, Sources, find_sources
 from amodal_service.workplace import Workplace
 
 
@@ -128,7 +129,7 @@ class JobRun:
             staged.video,
             staged.visible,
             lambda line: None,
-            make_finders=None if masks == "given" else finders_for(staged.prompts, masks),
+            make_finders=self._finders(staged.prompts, masks),
             open_clip=self._open_clip,
         )
         self._check_limits(self._sources)
@@ -142,6 +143,12 @@ class JobRun:
             job_transitions.set_total(connection, job, source.video.length)
             self._chunks = job_history.chunks_of(connection, job.id)
         self._arrays = self._resume()
+
+    def _finders(self, prompts: Path | None, masks: str) -> MakeFinders | None:
+        if masks == "given":
+            return None
+        requested = self._place.segmenter.engine.info.requested
+        return finders_for(prompts, masks, provider_of(requested))
 
     def _open_clip(self, path: Path, *, folder_fps: float = DEFAULT_FPS) -> Clip:
         """Return a clip whose reading ends where the execution is to stop."""

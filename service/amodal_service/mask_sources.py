@@ -25,20 +25,20 @@ class MaskSource(NamedTuple):
     """A kind of source.
 
     Attributes:
-        make: makes it.
+        make: makes it, to run on an execution provider: ``auto``, ``cpu``, ``cuda``, ``tensorrt``.
         needs_prompts: whether it finds nothing in a clip without prompts.
         takes_prompts: whether it knows what to do with them.
     """
 
-    make: Callable[[], VisibleMaskSource[Any]]
+    make: Callable[[str], VisibleMaskSource[Any]]
     needs_prompts: bool
     takes_prompts: bool = True
 
 
 PROMPTED = "prompted"
 SOURCES = {
-    PROMPTED: MaskSource(PromptedSource, needs_prompts=True),
-    "motion": MaskSource(MotionSource, needs_prompts=False),
+    PROMPTED: MaskSource(lambda provider: PromptedSource(provider=provider), needs_prompts=True),
+    "motion": MaskSource(lambda provider: MotionSource(), needs_prompts=False),
 }
 """The sources by the name that ``--masks`` takes; ``--prompts`` alone means ``prompted``.
 
@@ -46,12 +46,15 @@ A name that ends in ``.toml`` is the settings of a segmenter that the user bring
 """
 
 
-def finders_for(prompts: Path | None, masks: str | None) -> MakeFinders | None:
+def finders_for(
+    prompts: Path | None, masks: str | None, provider: str = "auto"
+) -> MakeFinders | None:
     """Return what gives each clip its finder; ``None`` where a file gives the visible masks.
 
     Args:
         prompts: the file of prompts.
         masks: name of the source, or the TOML file of a user's segmenter.
+        provider: what a source of ours runs on, see `MaskSource`; a user's has a setting for it.
 
     Raises:
         InputError: an unknown source, settings that do not hold, or a file of prompts that cannot
@@ -67,14 +70,15 @@ def finders_for(prompts: Path | None, masks: str | None) -> MakeFinders | None:
     if prompts is not None and not source.takes_prompts:
         raise InputError(f"--masks {masks} finds objects by itself and takes no prompts: {prompts}")
     entries = read_prompt_file(prompts) if prompts else ()
-    return partial(_make_finders, source, masks or PROMPTED, prompts, entries)
+    name = masks or PROMPTED
+    return partial(_make_finders, source, name, prompts, entries, provider=provider)
 
 
 def _source_named(name: str) -> MaskSource:
     if name.endswith(".toml"):
         segmenter = open_segmenter(Path(name))
         needs = segmenter.needs_prompts
-        return MaskSource(lambda: segmenter, needs_prompts=needs, takes_prompts=needs)
+        return MaskSource(lambda provider: segmenter, needs_prompts=needs, takes_prompts=needs)
     source = SOURCES.get(name)
     if source is None:
         raise InputError(f"--masks {name!r} is not one of {', '.join(SOURCES)}, or a .toml file")
@@ -87,10 +91,12 @@ def _make_finders(
     path: Path | None,
     entries: Sequence[PromptEntry],
     videos: Sequence[VideoEntry],
+    *,
+    provider: str,
 ) -> list[Finder | None]:
     """Return the finder of each video; ``None`` where it has no prompts but needs some."""
     entries = _with_video_ids(path, entries, videos)
-    finds = source.make()
+    finds = source.make(provider)
     finders: list[Finder | None] = []
     for video in videos:
         own = [entry for entry in entries if entry.video_id == video.video_id]

@@ -23,7 +23,7 @@ class StreamSettings(BaseSettings):
         seconds: life of one connection; 0: no limit.
         per_owner: streams of one owner of API keys in this process; 0: no limit.
         threads: frames are worked on by; 0: one on a GPU, else one a core, at most 4.
-        batch_objects: of all streams in one step of the model; 0: 16 on a CPU, 256 on a GPU.
+        batch_objects: of all streams in one step of the model; 0: 8 on a CPU, 256 on a GPU.
         snapshot_s: seconds between two snapshots of a stream that goes on; up to 10 where those of
             all streams take more than a tenth of the time.
         idle_s: silence after which a stream is closed; it can be resumed.

@@ -10,9 +10,16 @@ import pytest
 
 from amodal_model.composition import cover
 from amodal_model.errors import InputError, LimitError
-from amodal_model.masks import BoxedMask, box_mask, empty_mask, mask_iou, overlap_area
+from amodal_model.masks import (
+    BoxedMask,
+    box_mask,
+    empty_mask,
+    encode_rle,
+    mask_iou,
+    overlap_area,
+)
 from amodal_model.results import FrameResult, ObjectResult
-from amodal_model.stream import AmodalSegmenter, StreamConfig
+from amodal_model.stream import AmodalSegmenter, StepRequest, StreamConfig
 from amodal_model.stream_state import StreamState, state_bytes
 
 SIZE = (90, 140)
@@ -376,6 +383,21 @@ def test_what_was_seen_whole_is_remembered_where_it_is_hidden(
     assert ball.inferred.area > 300
     assert ball.remembered.area > 0.85 * ball.inferred.area
     assert object_of(results[0], 2).remembered.area == 0
+
+
+def test_remembered_part_is_left_out_where_nobody_wants_it(
+    evidence_segmenter: AmodalSegmenter,
+) -> None:
+    _, state = play(evidence_segmenter, [wall_over_ball(100)])
+    request = StepRequest(None, wall_over_ball(72), state)
+    ((full, after),) = evidence_segmenter.step_many([request])
+    ((short, same),) = evidence_segmenter.step_many([request._replace(with_remembered=False)])
+    assert object_of(full, 2).remembered.area > 0
+    for one, other in zip(full.objects, short.objects, strict=True):
+        assert other.remembered.area == 0
+        assert encode_rle(one.amodal) == encode_rle(other.amodal)
+    before, now = (evidence_segmenter.save_state(each) for each in (after, same))
+    assert all(np.array_equal(before[name], now[name]) for name in before)
 
 
 def test_lost_objects_remember_nothing(tiny_segmenter: AmodalSegmenter) -> None:

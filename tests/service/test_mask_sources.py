@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from amodal_model.errors import InputError
+from amodal_model.errors import InputError, ModelError
+from amodal_model.onnx_session import CPU, CUDA, provider_of
 from amodal_model.youtube_vis import VideoEntry
 from amodal_service.mask_sources import finders_for
 
@@ -66,3 +67,18 @@ def test_unknown_sources_and_missing_prompts_are_refused() -> None:
         finders_for(None, "magic")
     with pytest.raises(InputError, match="needs prompts; name their file"):
         finders_for(None, "prompted")
+
+
+def test_the_provider_is_that_of_the_caller(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps({"objects": [BOX]}))
+    make_finders = finders_for(path, None, "nonsense")
+    assert make_finders is not None
+    with pytest.raises(ModelError, match="provider 'nonsense' is not one of"):
+        make_finders(VIDEOS[:1])
+
+
+def test_a_provider_is_known_by_what_it_asks_for() -> None:
+    assert provider_of((CPU,)) == "cpu"
+    assert provider_of((CUDA, CPU)) == "cuda"
+    assert provider_of(("torch",)) == "auto"

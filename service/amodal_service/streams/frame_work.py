@@ -174,7 +174,7 @@ def _prepare(task: Task, segmenter: AmodalSegmenter, started_s: float, began_s: 
         refused = tuple((order, str(error)) for order in asked)
         visible, finder = _find(task, memory, segmenter, ([], removed), gap)
     state = _make_room(memory.state, visible, options.max_objects, segmenter)
-    step = segmenter.prepare(StepRequest(None, visible, state, gap))
+    step = segmenter.prepare(StepRequest(None, visible, state, gap, options.remembered))
     memory = memory._replace(finder=finder, clock=clock)
     decode_s = time.perf_counter() - began_s
     return _Begun(task, step, visible, memory, gap, refused, started_s, decode_s)

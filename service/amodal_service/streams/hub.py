@@ -26,7 +26,7 @@ from amodal_model.errors import (
     QuotaError,
     UnavailableError,
 )
-from amodal_model.onnx_session import CPU
+from amodal_model.onnx_session import CPU, provider_of
 from amodal_model.source_given import GivenSource
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.visible_source import VisibleMaskSource
@@ -58,7 +58,7 @@ CAMERA_SNAPSHOT_S = 0.5
 MAX_SNAPSHOT_S = 10.0
 """Seconds between snapshots of a stream, however many streams there are."""
 _MAX_CPU_THREADS = 4
-_CPU_BATCH = 16
+_CPU_BATCH = 8
 _GPU_BATCH = 256
 
 
@@ -422,7 +422,8 @@ class StreamHub:
 
     def _source(self, masks: str) -> VisibleMaskSource[Any]:
         if masks not in self._sources:
-            self._sources[masks] = SOURCES[masks].make()
+            provider = provider_of(self.segmenter.engine.info.requested)
+            self._sources[masks] = SOURCES[masks].make(provider)
         return self._sources[masks]
 
     def _check_room(self, needed: int) -> None:

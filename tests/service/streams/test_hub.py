@@ -23,7 +23,10 @@ from amodal_model.errors import (
     QuotaError,
     UnavailableError,
 )
+from amodal_model.onnx_session import provider_of
+from amodal_model.source_given import GivenSource
 from amodal_service.database import Database, open_database
+from amodal_service.mask_sources import SOURCES
 from amodal_service.stream_settings import StreamSettings
 from amodal_service.streams import store
 from amodal_service.streams.admission import stream_bytes
@@ -619,3 +622,19 @@ async def test_a_connection_made_while_a_snapshot_is_written_is_not_taken_for_lo
 def test_many_streams_are_stored_less_often(streams: int, expected_s: float) -> None:
     assert snapshot_pause_s(2.0, 0.003 * streams) == pytest.approx(expected_s)
     assert snapshot_pause_s(30.0, 0.003 * streams) == 30.0
+
+
+@on_a_loop
+async def test_prompted_masks_are_found_on_the_provider_of_the_model(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def make(provider: str) -> GivenSource:
+        asked.append(provider)
+        return GivenSource()
+
+    monkeypatch.setitem(SOURCES, "prompted", SOURCES["prompted"]._replace(make=make))
+    hub = await new_hub(database)
+    await open_client(hub, **SMALL, masks="prompted")
+    assert asked == [provider_of(hub.segmenter.engine.info.requested)]

@@ -53,13 +53,26 @@ def check_sums(bench: Bench) -> None:
 
 @on_a_loop
 async def test_a_credit_is_paid_on_arrival_and_returned_when_the_frame_is_taken() -> None:
+    for mode in ("lossless", "realtime"):
+        bench = Bench(mode=mode)
+        bench.send(0)
+        assert bench.session.credits == CREDITS[mode] - 1
+        begun = bench.begin()
+        assert begun is not None
+        assert bench.session.credits == CREDITS[mode]
+        bench.finish(begun)
+        assert bench.session.credits == CREDITS[mode]
+
+
+@on_a_loop
+async def test_a_credit_is_returned_with_the_result_where_the_next_frame_waits() -> None:
     bench = Bench(mode="lossless")
     for seq in range(CREDITS["lossless"]):
         bench.send(seq)
     assert bench.session.credits == 0
     begun = bench.begin()
     assert begun is not None
-    assert bench.session.credits == 1
+    assert bench.session.credits == 0
     bench.finish(begun)
     assert bench.session.credits == 1
     while bench.work():
