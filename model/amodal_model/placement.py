@@ -158,22 +158,22 @@ def _settle(
     place, count = place.copy(), len(place)
     hessian = np.empty((count, 4, 4), np.float32)
     limits = np.array([config.max_log_scale, config.max_turn], np.float32)
-    missed = np.empty(count, np.float32)
-    area = masks[0].sum((1, 2))
+    # what each template saw when it last moved
+    seen = np.array(views[0]), np.array(views[1])
     moving = np.arange(count)
     rows: Any = slice(None)  # the first time nothing need be copied
     for _ in range(_REFINEMENTS):
         now = place[rows], precision[rows]
-        missed[rows] = _missed((silhouette[rows], known[rows]), views, area[rows])
         step, hessian[rows] = _refine(silhouette[rows], known[rows], views, now, config)
         place[rows] += step
         place[:, 2:] = np.clip(place[:, 2:], -limits, limits)
         moving = moving[np.abs(step * _SETTLED_UNITS).max(1) > _SETTLED]
         if not len(moving):
-            return _Settled(place, hessian, missed)
+            break
         rows = moving
         views = _resample(*masks, moving.tolist(), place[moving])
-    missed[rows] = _missed((silhouette[rows], known[rows]), views, area[rows])
+        seen[0][rows], seen[1][rows] = views
+    missed = _missed(remembered, seen, masks[0].sum((1, 2)))
     return _Settled(place, hessian, missed)
 
 
