@@ -103,9 +103,7 @@ def move_scene(state: MotionState, camera: CameraMotion, looks: Looks) -> Motion
     )
 
 
-def held_pixels(
-    tracks: MotionTracks, labels: Int16[np.ndarray, "h w"]
-) -> UInt8[np.ndarray, "h w"]:
+def held_pixels(tracks: MotionTracks, labels: Int16[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     """Return 1 on confirmed objects, 0 elsewhere."""
     table = (tracks.track_id > 0).astype(np.uint8)
     held = np.concatenate([np.zeros(1, np.uint8), table])[labels]

@@ -44,7 +44,7 @@ MISSING_SIGMA = 4.0
 FORGET_SHOWN = 0.25
 """Share of the remembered silhouette's area that must show to tell that it is another shape."""
 CONTOUR_NOISE = 1.5
-"""Frame pixels by which the contours of masks may be off, in misfits that make forget."""
+"""Frame pixels by which the contours of masks may be off at most, in misfits that make forget."""
 MISFIT_RATE = 0.2
 """How far one frame's misfit replaces the usual one."""
 FIRST_MISFIT = 0.1
@@ -177,7 +177,8 @@ def follow(
     placed, misfit = _place(tracks, predicted, (search, is_missing), gap, (placement, motion))
     is_other = _looks_other(predicted, misfit, search, motion)
     for row in np.flatnonzero(is_other).tolist():
-        is_other[row] = _wide_misfit(placed, row, views[row]) > motion.forget_from
+        usual = float(predicted.misfit[row])
+        is_other[row] = _wide_misfit(placed, row, views[row], usual) > motion.forget_from
     placed = _begin_again(placed, views, is_other, motion)
     window, theta = _fit_windows(placed, views, motion)
     theta[is_other, :, 2] = BEYOND
@@ -346,16 +347,20 @@ def _looks_other(
     return is_other
 
 
-def _wide_misfit(tracks: Tracks, row: int, view: View) -> float:
+def _wide_misfit(tracks: Tracks, row: int, view: View, usual: float) -> float:
     """Return the misfit of a placed object less what the noise of contours explains.
 
-    Rims as narrow as masks may be off on both sides are opened away.
+    Rims are opened away that are as narrow as masks may be off on both sides: as the object's
+    ``usual`` misfit tells, and no wider than `CONTOUR_NOISE`.
     """
     silhouette, known = tracks.template[row]
     own, others, outside = _crops([view], tracks.window[row : row + 1], TEMPLATE_SIDE)[0]
     differs = abs(own - silhouette) * known * (1 - np.minimum(others + outside, 1))
     differs += 0.5 * own * (1 - known)
-    reach = math.ceil(CONTOUR_NOISE * TEMPLATE_SIDE / tracks.window[row, 2])
+    # a contour that is off by r pixels misfits by about 4 r / sqrt(area); a few times that happens
+    usual_reach = 0.7 * usual * math.sqrt(own.sum())
+    noise_reach = CONTOUR_NOISE * TEMPLATE_SIDE / tracks.window[row, 2]
+    reach = math.ceil(min(usual_reach, noise_reach))
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     wide = np.asarray(cv2.morphologyEx(differs, cv2.MORPH_OPEN, kernel))
     return float(wide.sum() / max(own.sum(), 1))

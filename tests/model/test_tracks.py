@@ -152,7 +152,7 @@ def test_contours_that_are_off_by_a_pixel_make_nothing_forget() -> None:
     """A small box whose mask is drawn too small and too large in turns: a third of it misfits."""
     tracks = new_tracks(1)
     for index in range(12):
-        off = 0 if index < 10 else (-1) ** index
+        off = (-1) ** index
         own = rectangle(90 - off, 50 - off, 110 + off, 70 + off)
         inputs, tracks = step(tracks, view(own))
         assert abs(inputs.theta[0, :, 2]).max() < 1
