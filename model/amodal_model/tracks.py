@@ -77,7 +77,7 @@ class MotionConfig(NamedTuple):
     surprise_gain: float = 0.1
     turn_surprise: float = 0.02**2
     velocity_gain: float = 0.3
-    velocity_fade: float = 0.99
+    velocity_fade: float = 0.96
     window_ratio: float = 1.5
     middle: float = 0.3
     forget_from: float = 0.2
