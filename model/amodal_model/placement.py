@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 TEMPLATE_SIDE = 48
 """Side of the remembered silhouette, pixels; it spans the window."""
@@ -107,22 +107,14 @@ def register(
     lost = prior[0] > _SEARCH_FROM**2
     if lost.any():
         seen = np.maximum(1 - _grow(1 - open_part[lost]), own[lost]).astype(np.float32)
-        remembered = silhouette[lost], known[lost]
-        place[lost, :2] = _search_shift(*remembered, own[lost], seen, prior[0][lost], config)
+        picked = silhouette[lost], known[lost]
+        place[lost, :2] = _search_shift(*picked, own[lost], seen, prior[0][lost], config)
         views = _resample(own, open_part, range(count), place)
     precision = 1 / np.stack([prior[0], prior[0], prior[1], prior[2]], 1)
-    settled = _settle((silhouette, known), (own, open_part), (place, views, precision), config)
-    area = own.sum((1, 2))
-    is_doubtful = (settled.missed > config.doubt_from * area) & ~lost
-    is_doubtful &= area > np.maximum(_LEAP_SHOWN * silhouette.sum((1, 2)), 8)
-    if is_doubtful.any():
-        rows = np.flatnonzero(is_doubtful)
-        picked = (silhouette[rows], known[rows]), (own[rows], open_part[rows])
-        leapt = _leap(*picked, settled.missed[rows] * config.leap_gain, precision[rows], config)
-        better = leapt.missed < config.leap_gain * settled.missed[rows]
-        for field, other in zip(settled, leapt, strict=True):
-            field[rows[better]] = other[better]
-    place = settled.place
+    remembered, masks = (silhouette, known), (own, open_part)
+    settled = _settle(remembered, masks, (place, views, precision), config)
+    _leap_where_doubtful(settled, remembered, masks, (precision, ~lost), config)
+    place, area = settled.place, own.sum((1, 2))
     misfit = np.where(area > 0, settled.missed / np.maximum(area, 1), 0)
     variance = _largest_variance(settled.hessian)
     return Registration(place[:, :2], place[:, 2], place[:, 3], variance, np.minimum(misfit, 1))
@@ -186,6 +178,36 @@ def _missed(
     disagreement = np.abs(own - silhouette)
     both = np.einsum("nhw,nhw->n", disagreement, told)
     return np.asarray(both + 0.5 * (area - np.einsum("nhw,nhw->n", own, known)), np.float32)
+
+
+def _leap_where_doubtful(
+    settled: _Settled,
+    remembered: _Templates,
+    masks: _Searched,
+    prediction: tuple[Float32[np.ndarray, "N 4"], Bool[np.ndarray, " N"]],
+    config: PlacementConfig,
+) -> None:
+    """Take other places, in place, for objects whose masks are explained much better there.
+
+    Args:
+        settled: where the objects were found.
+        remembered: silhouettes, and where they are known.
+        masks: own mask and open part of the search crops.
+        prediction: its precision, and which objects it had a place for.
+        config: from when on, and how much better.
+    """
+    (precision, is_placed), area = prediction, masks[0].sum((1, 2))
+    is_doubtful = (settled.missed > config.doubt_from * area) & is_placed
+    is_doubtful &= area > np.maximum(_LEAP_SHOWN * remembered[0].sum((1, 2)), 8)
+    rows = np.flatnonzero(is_doubtful)
+    if not len(rows):
+        return
+    most = config.leap_gain * settled.missed[rows]
+    picked = (remembered[0][rows], remembered[1][rows]), (masks[0][rows], masks[1][rows])
+    leapt = _leap(*picked, most, precision[rows], config)
+    better = leapt.missed < most
+    for field, other in zip(settled, leapt, strict=True):
+        field[rows[better]] = other[better]
 
 
 def _leap(
