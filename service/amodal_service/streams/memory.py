@@ -6,6 +6,7 @@ and a few past frames' visible masks, which another model is shown to remember t
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -231,10 +232,17 @@ def _stored_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, _Array]:
     return stored
 
 
+_KIND = re.compile(r"[<>|]([biuf][1248]|U[0-9]{1,4})")
+"""Kinds of arrays that snapshots hold: truths, numbers, texts."""
+
+
 def _arrays(stored: Mapping[str, _Array]) -> dict[str, np.ndarray]:
     arrays = {}
     try:
         for name, each in stored.items():
+            # NumPy reads far more than it writes there, Python expressions among it
+            if not _KIND.fullmatch(each.dtype):
+                raise InputError(f"snapshot holds an array of kind {each.dtype[:20]!r}")
             array = np.frombuffer(each.content, np.dtype(each.dtype)).reshape(each.shape)
             arrays[name] = array.copy()
     except (ValueError, TypeError) as error:

@@ -26,6 +26,8 @@ from amodal_service.streams.memory import (
     Clock,
     Keyframe,
     StreamMemory,
+    _Array,
+    _arrays,
     gap_and_clock,
     load_memory,
     save_memory,
@@ -194,3 +196,10 @@ def test_a_damaged_snapshot_is_read_or_refused(data: st.DataObject) -> None:
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(InputError):
         load_memory(zlib.compress(bytes(content), 1), plain_segmenter(), GivenSource(), "given")
+
+
+@pytest.mark.parametrize("kind", ["a8", "08i4", "O", "<i4,<i4", "|V8", "<c8", "<U99999"])
+def test_an_array_of_a_strange_kind_is_refused(kind: str) -> None:
+    """NumPy would take some, warn of others, and parse Python for the rest."""
+    with pytest.raises(InputError, match="snapshot holds an array of kind"):
+        _arrays({"x": _Array(kind, (1,), b"12345678")})
