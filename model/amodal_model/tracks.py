@@ -39,8 +39,6 @@ MISSING_OPEN = 0.2
 is one in which the mask is missing, not the object."""
 MISSING_SIGMA = 4.0
 """Standard deviation of the place, template pixels, above which it may be misplaced instead."""
-
-
 FORGET_SHOWN = 0.25
 """Share of the remembered silhouette's area that must show to tell that it is another shape."""
 CONTOUR_NOISE = 1.5
@@ -48,6 +46,7 @@ CONTOUR_NOISE = 1.5
 MISFIT_RATE = 0.2
 """How far one frame's misfit replaces the usual one."""
 FIRST_MISFIT = 0.1
+"""The usual misfit of an object of which nothing is known."""
 BEYOND = 9.0
 """A shift of the window, half sides, beyond which nothing remembered is in the new one."""
 
@@ -491,10 +490,10 @@ def _box_in_window(own: BoxedMask, window: Window) -> tuple[float, float, float,
 
 def _rim(pixels: Bool[np.ndarray, "h w"]) -> tuple[np.ndarray, np.ndarray]:
     """Return the first and last pixel of each row, the mask's hull among them."""
-    rows = np.flatnonzero(pixels.any(1))
-    first = pixels[rows].argmax(1)
-    last = pixels.shape[1] - 1 - pixels[rows, ::-1].argmax(1)
-    return np.concatenate([rows, rows]), np.concatenate([first, last])
+    first = pixels.argmax(1)
+    rows = np.flatnonzero(pixels[np.arange(len(pixels)), first])
+    last = pixels.shape[1] - 1 - pixels[:, ::-1].argmax(1)
+    return np.concatenate([rows, rows]), np.concatenate([first[rows], last[rows]])
 
 
 def _holds(extent: tuple[float, float, float, float], ratio: float) -> bool:

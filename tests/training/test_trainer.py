@@ -150,6 +150,17 @@ def test_checkpoint_of_other_settings_is_refused(tmp_path: Path, change: dict[st
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
+def test_checkpoint_of_a_network_that_was_told_less_is_refused(tmp_path: Path) -> None:
+    """Runs of before windows turned: what they were drawn from is no more."""
+    config = CONFIG._replace(steps=1, sequences=1, frames=3)
+    train_network(tmp_path, Ellipses(), new_network(), config)
+    content = torch.load(tmp_path / "checkpoint.pt")
+    del content["settings"]["network"]["conditions"]
+    torch.save(content, tmp_path / "checkpoint.pt")
+    with pytest.raises(InputError, match="give another folder"):
+        train_network(tmp_path, Ellipses(), new_network(), config)
+
+
 def test_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     config = CONFIG._replace(steps=1, sequences=1, frames=3)
     train_network(tmp_path, Ellipses(), new_network(), config)

@@ -23,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from amodal_model.errors import InputError
 from amodal_model.memory import MemoryState
-from amodal_model.network import AmodalNetwork, evidence_logits, write
+from amodal_model.network import CONDITIONS, AmodalNetwork, evidence_logits, write
 from amodal_training.batches import StepBatches, draw_batch
 from amodal_training.losses import (
     confidence_loss,
@@ -278,7 +278,8 @@ def _settings(network: AmodalNetwork, config: TrainConfig) -> dict[str, Any]:
         kept.pop(name)
     if config.following is not None:
         kept["following"] = repr(config.following)
-    return {"network": network.config._asdict(), "train": kept}
+    seen = {"conditions": CONDITIONS}
+    return {"network": network.config._asdict() | seen, "train": kept}
 
 
 def _save(run: Path, trained: Trained, config: TrainConfig, spent: tuple[int, float]) -> None:
