@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from amodal_model.contour_noise import confidence_under, rim_of
 from amodal_model.geometry import Window, paste_logits, paste_positive, paste_values
 from amodal_model.masks import (
     Box,
@@ -52,6 +54,7 @@ class Estimate(NamedTuple):
         frames_hidden: frames since it was visible.
         evidence: what is remembered of it.
         stand_in: where it is taken to be, if its mask alone is missing.
+        contour_noise: by how many frame pixels visible contours are off.
     """
 
     track_id: int
@@ -62,6 +65,7 @@ class Estimate(NamedTuple):
     frames_hidden: float
     evidence: Evidence
     stand_in: BoxedMask | None = None
+    contour_noise: float = 0.0
 
 
 class Silhouette(NamedTuple):
@@ -75,6 +79,7 @@ class Silhouette(NamedTuple):
         confidence: expected IoU of the silhouette and of its hidden part.
         evidence: what each direction of time remembers of it.
         stand_in: where it is taken to be, if its mask alone is missing.
+        contour_noise: by how many frame pixels visible contours are off.
     """
 
     track_id: int
@@ -84,6 +89,7 @@ class Silhouette(NamedTuple):
     confidence: tuple[float, float]
     evidence: tuple[Evidence, ...]
     stand_in: BoxedMask | None = None
+    contour_noise: float = 0.0
 
     @property
     def front(self) -> BoxedMask:
@@ -114,6 +120,7 @@ def _silhouette(estimate: Estimate, box: Box, logits: Float32[np.ndarray, "h w"]
         estimate.confidence,
         (estimate.evidence,),
         estimate.stand_in,
+        estimate.contour_noise,
     )
 
 
@@ -187,13 +194,17 @@ def compose(
 def _amodal_mask(entry: Silhouette, coverage: UInt8[np.ndarray, "H W"]) -> BoxedMask:
     """Return the visible part and what the network adds to it.
 
-    Under other masks it is believed from even odds on. In the open only an occluder that has no
-    mask can hide something, so there it must be nearly certain.
+    Under other masks, and as near to them as contours are off, it is believed from even odds on.
+    In the open only an occluder that has no mask can hide something, so there it must be nearly
+    certain.
     """
     visible = entry.visible
     x0, y0, x1, y1 = entry.bbox_xyxy
     mine = visible.within(entry.bbox_xyxy)
     pixels = coverage[y0:y1, x0:x1] > mine.view(np.uint8)
+    if (rim := rim_of(entry.contour_noise)) and pixels.size:
+        kernel = np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)
+        pixels = np.asarray(cv2.dilate(pixels.view(np.uint8), kernel)).view(bool)
     pixels &= entry.logits > 0
     pixels |= entry.logits > OPEN_LOGIT
     pixels |= mine
@@ -266,7 +277,12 @@ def _result(
     state: ObjectState = "visible" if rate < PARTIAL_FROM else "partial"
     if not visible_area:
         state, rate = "hidden", 1.0
-    whole, part = entry.confidence
+    whole, part = (
+        confidence_under(entry.contour_noise, confidence, visible_area, area)
+        for confidence, area in zip(
+            entry.confidence, (whole_area, whole_area - visible_area), strict=True
+        )
+    )
     seen = 1.0 if visible_area else 0.0
     return ObjectResult(
         entry.track_id, entry.visible, amodal, rate, state, occluders, whole, seen, part, remembered

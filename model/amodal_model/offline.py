@@ -96,6 +96,7 @@ def _fuse(forward: Estimate, backward: Estimate | None, frame_size: tuple[int, i
         (confidence[0], confidence[1]),
         first.evidence + second.evidence,
         first.stand_in or second.stand_in,
+        max(first.contour_noise, second.contour_noise),
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
 from amodal_model.composition import Estimate, Evidence, complete, cover
-from amodal_model.engine import Engine, step_together
+from amodal_model.engine import Engine, step_together, take_rows
 from amodal_model.errors import InputError, LimitError
 from amodal_model.frame_size import check_frame_size, check_image
 from amodal_model.geometry import Coverage, Window, paste_logits
@@ -208,7 +208,7 @@ class AmodalSegmenter:
         busy = [index for index, step in enumerate(steps) if step.own]
         followed = [self._follow(steps[index]) for index in busy]
         parts = [
-            (placed.inputs, steps[index].state.memory)
+            (placed.inputs, self._kept_memory(steps[index].state.memory, placed.has_begun))
             for index, placed in zip(busy, followed, strict=True)
         ]
         stepped = step_together(self.engine, parts)
@@ -216,6 +216,15 @@ class AmodalSegmenter:
             coverage = placed.views[0].coverage.counts
             advanced[index] = _Advanced(*_move(steps[index], placed, *result), coverage)
         return advanced
+
+    def _kept_memory(
+        self, memory: MemoryState[Any], has_begun: Bool[np.ndarray, " N"]
+    ) -> MemoryState[Any]:
+        """Return the memory without what is remembered of objects that begin again."""
+        if not has_begun.any():
+            return memory
+        rows = np.where(has_begun, -1, np.arange(len(has_begun)))
+        return take_rows(self.engine.to_host(memory), rows.tolist())
 
     def _follow(self, step: PreparedStep) -> Placed:
         coverage = Coverage(cover(step.own, step.state.frame_size))
@@ -321,6 +330,7 @@ def _move(
             h,
             Evidence(window, template),
             placed.stand_ins.get(row),
+            placed.views[row].contour_noise,
         )
         for row, (track_id, mask, window, logits, (whole, part), h, template) in enumerate(
             zip(

@@ -91,13 +91,18 @@ def state_from_arrays(arrays: Mapping[str, np.ndarray]) -> StreamState:
 
 
 def _as_now(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return arrays of a state as they are saved now; before, windows did not turn."""
+    """Return arrays of a state as they are saved now.
+
+    Before, windows did not turn, and nothing was learned of contours.
+    """
     now = dict(arrays)
+    blank = new_tracks(len(arrays["tracks_window"]))
     if arrays["tracks_window"].shape[1:] == (3,):
         for name in ("tracks_window", "tracks_velocity"):
             now[name] = np.pad(arrays[name], ((0, 0), (0, 1)))
-        blank = new_tracks(len(arrays["tracks_window"]))
         now.setdefault("tracks_misfit", blank.misfit)
+    if "tracks_areas" not in arrays and "tracks_jitters" not in arrays:
+        now |= {"tracks_areas": blank.areas, "tracks_jitters": blank.jitters}
     return now
 
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
+from amodal_model.contour_noise import KEPT_JITTERS, RIM, UNKNOWN, add_jitters, noise_of, rim_of
 from amodal_model.geometry import (
     Coverage,
     Window,
@@ -41,14 +42,12 @@ MISSING_SIGMA = 4.0
 """Standard deviation of the place, template pixels, above which it may be misplaced instead."""
 FORGET_SHOWN = 0.25
 """Share of the remembered silhouette's area that must show to tell that it is another shape."""
-CONTOUR_NOISE = 1.5
-"""Frame pixels by which the contours of masks may be off at most, in misfits that make forget."""
+LEAST_NOISE = 0.5
+"""Frame pixels by which contours are taken to be off at least, in misfits that make forget."""
 MISFIT_RATE = 0.2
 """How far one frame's misfit replaces the usual one."""
 FIRST_MISFIT = 0.1
 """The usual misfit of an object of which nothing is known."""
-BEYOND = 9.0
-"""A shift of the window, half sides, beyond which nothing remembered is in the new one."""
 
 
 class MotionConfig(NamedTuple):
@@ -94,6 +93,8 @@ class Tracks(NamedTuple):
         surprise: (N, 2) variance by which a frame's displacement (template pixels², each axis) and
             log scale miss their prediction; learned while the object shows.
         misfit: (N,) usual misfit of the remembered silhouette, see `placement.Registration`.
+        jitters: (N, 8) by how much its last contours were off, see `contour_noise`.
+        areas: (N, 2) visible pixels two frames and one frame ago, 0 where it did not show.
         template: (N, 2, 48, 48) remembered silhouette and how far it is known.
         is_new: (N,) whether nothing is remembered yet.
     """
@@ -103,6 +104,8 @@ class Tracks(NamedTuple):
     variance: Float32[np.ndarray, " N"]
     surprise: Float32[np.ndarray, "N 2"]
     misfit: Float32[np.ndarray, " N"]
+    jitters: Float32[np.ndarray, "N 8"]
+    areas: Float32[np.ndarray, "N 2"]
     template: Float32[np.ndarray, "N 2 48 48"]
     is_new: np.ndarray
 
@@ -111,10 +114,16 @@ class View(NamedTuple):
     """What one object has in one frame: its mask, if any, and how masks cover the frame.
 
     Views of one frame share their ``coverage``.
+
+    Attributes:
+        own: its visible mask.
+        coverage: of the frame.
+        contour_noise: by how many pixels contours of the frame's masks are off; `follow` finds it.
     """
 
     own: BoxedMask
     coverage: Coverage
+    contour_noise: float = 0.0
 
 
 class Placed(NamedTuple):
@@ -123,12 +132,14 @@ class Placed(NamedTuple):
     Attributes:
         inputs: what the network sees of them.
         tracks: where they are.
+        has_begun: (N,) whether it begins again: its memory is to be that of a new object.
         stand_ins: by row, where an object is taken to be whose mask alone is missing.
         views: what each was found in, stand-ins among what covers others.
     """
 
     inputs: StepInputs[np.ndarray]
     tracks: Tracks
+    has_begun: Bool[np.ndarray, " N"]
     stand_ins: dict[int, BoxedMask]
     views: Sequence[View]
 
@@ -141,6 +152,8 @@ def new_tracks(count: int) -> Tracks:
         np.ones(count, np.float32),
         np.tile(np.array(MotionConfig().first_surprise, np.float32), (count, 1)),
         np.full(count, FIRST_MISFIT, np.float32),
+        np.full((count, KEPT_JITTERS), UNKNOWN, np.float32),
+        np.zeros((count, 2), np.float32),
         np.zeros((count, 2, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32),
         np.ones(count, bool),
     )
@@ -162,6 +175,9 @@ def follow(
         placement: weights of the registration.
         motion: what is expected of the motion.
     """
+    jitters, areas = add_jitters(tracks.jitters, tracks.areas, [view.own for view in views])
+    tracks = tracks._replace(jitters=jitters, areas=areas)
+    views = _with_noise(views, jitters)
     predicted = predict(tracks, gap, motion)
     predicted = _catch_up(predicted, views, motion)
     search = _search_crops(predicted, views)
@@ -180,14 +196,33 @@ def follow(
         is_other[row] = _wide_misfit(placed, row, views[row], usual) > motion.forget_from
     placed = _begin_again(placed, views, is_other, motion)
     window, theta = _fit_windows(placed, views, motion)
-    theta[is_other, :, 2] = BEYOND
     crop = _crops(views, window, CROP_SIDE)
     context = _context(placed._replace(window=window), gap, misfit)
     # nothing of the frame is believed: the memory is kept as under a wall
     crop[is_missing, 1] = 1 - crop[is_missing, 2]
     is_new = np.zeros(len(views), bool)
     moved = placed._replace(window=window, is_new=is_new)
-    return Placed(StepInputs(crop, theta, context), moved, stand_ins, views)
+    return Placed(StepInputs(crop, theta, context), moved, is_other, stand_ins, views)
+
+
+def _with_noise(views: Sequence[View], jitters: Float32[np.ndarray, "N 8"]) -> list[View]:
+    """Return the views with the contour noise of their frames: all objects of a frame tell it."""
+    rows: dict[int, list[int]] = {}
+    for row, view in enumerate(views):
+        rows.setdefault(id(view.coverage), []).append(row)
+    noise = {key: noise_of(jitters[one]) for key, one in rows.items()}
+    return [view._replace(contour_noise=noise[id(view.coverage)]) for view in views]
+
+
+def _widen(crop: UInt8[np.ndarray, "4 s w"], reach: int) -> None:
+    """Widen what other masks cover, in place, by some crop pixels, but not over the own mask.
+
+    Between masks whose contours are off lie gaps that show no background.
+    """
+    if reach:
+        kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+        wide = np.minimum(cv2.dilate(crop[1], kernel), 255 - crop[0])
+        np.maximum(crop[1], wide, out=crop[1])
 
 
 def _silhouette(tracks: Tracks, row: int, frame_size: tuple[int, int]) -> BoxedMask:
@@ -218,6 +253,8 @@ def _crops(
     for crop, view, window in zip(planes, views, windows.tolist(), strict=True):
         sampled = sample_masks(view.own, view.coverage, Window(*window), side)
         cv2.split(sampled, list(crop))
+        if rim := rim_of(view.contour_noise):
+            _widen(crop, round(rim * side / window[2]))
     shares = planes[:, :3, :, :side].astype(np.float32)
     shares /= 255
     return shares
@@ -350,7 +387,7 @@ def _wide_misfit(tracks: Tracks, row: int, view: View, usual: float) -> float:
     """Return the misfit of a placed object less what the noise of contours explains.
 
     Rims are opened away that are as narrow as masks may be off on both sides: as the object's
-    ``usual`` misfit tells, and no wider than `CONTOUR_NOISE`.
+    ``usual`` misfit tells, and no wider than the contour noise of the frame.
     """
     silhouette, known = tracks.template[row]
     own, others, outside = _crops([view], tracks.window[row : row + 1], TEMPLATE_SIDE)[0]
@@ -358,8 +395,8 @@ def _wide_misfit(tracks: Tracks, row: int, view: View, usual: float) -> float:
     differs += 0.5 * own * (1 - known)
     # a contour that is off by r pixels misfits by about 4 r / sqrt(area); a few times that happens
     usual_reach = 0.7 * usual * math.sqrt(own.sum())
-    noise_reach = CONTOUR_NOISE * TEMPLATE_SIDE / tracks.window[row, 2]
-    reach = math.ceil(min(usual_reach, noise_reach))
+    noise_px = max(RIM * view.contour_noise, LEAST_NOISE)
+    reach = math.ceil(min(usual_reach, noise_px * TEMPLATE_SIDE / tracks.window[row, 2]))
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     wide = np.asarray(cv2.morphologyEx(differs, cv2.MORPH_OPEN, kernel))
     return float(wide.sum() / max(own.sum(), 1))
@@ -380,6 +417,7 @@ def _begin_again(
         field[rows] = value
     # how much it misfits is the object's, not the silhouette's
     begun.misfit[rows] = tracks.misfit[rows]
+    begun.jitters[rows], begun.areas[rows] = tracks.jitters[rows], tracks.areas[rows]
     begun.is_new[rows] = False
     for row in rows.tolist():
         begun.window[row] = window_around(views[row].own.bbox_xyxy, motion.window_ratio)

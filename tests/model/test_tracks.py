@@ -44,6 +44,12 @@ def step(tracks: Tracks, *views: View, gap: float = 1.0) -> tuple[StepInputs[np.
     return inputs, tracks._replace(template=np.where(is_seen, fresh, tracks.template))
 
 
+def begins_again(tracks: Tracks, one: View) -> bool:
+    """Return whether an object shows another shape in a frame than what is remembered of it."""
+    placed = follow(tracks, [one], 1.0, PlacementConfig(), MotionConfig())
+    return bool(placed.has_begun[0])
+
+
 def box_of(frame: float) -> BoxedMask:
     """Return a box that moves by 2 pixels a frame."""
     left = int(20 + 2 * frame)
@@ -131,9 +137,10 @@ def test_what_shows_another_shape_is_begun_again() -> None:
     for left in range(20, 60, 4):
         _, tracks = step(tracks, view(rectangle(left, 50, left + 40, 62)))
     _, hidden = step(tracks, view(NOTHING, wall))
-    inputs, after = step(hidden, view(rectangle(84, 30, 96, 70), wall))
+    upright = view(rectangle(84, 30, 96, 70), wall)
+    assert begins_again(hidden, upright)
+    _, after = step(hidden, upright)
     np.testing.assert_allclose(after.window[0], [90, 50, 40 * RATIO, 0])
-    assert (abs(inputs.theta[0, :, 2]) > 2).all(), "the old window is nowhere in the new one"
     np.testing.assert_array_equal(after.velocity[0], 0)
 
 
@@ -143,9 +150,10 @@ def test_what_bends_all_the_time_is_not_begun_again() -> None:
     for index in range(30):
         reach = 12 + 9 * (index % 2)
         own = rectangle(100 - reach, 40, 100 + reach, 80)
-        inputs, tracks = step(tracks, view(own))
+        was = tracks
+        _, tracks = step(was, view(own))
     assert tracks.misfit[0] > 0.2
-    assert abs(inputs.theta[0, :, 2]).max() < 1
+    assert not begins_again(was, view(own))
 
 
 def test_contours_that_are_off_by_a_pixel_make_nothing_forget() -> None:
@@ -154,8 +162,8 @@ def test_contours_that_are_off_by_a_pixel_make_nothing_forget() -> None:
     for index in range(12):
         off = (-1) ** index
         own = rectangle(90 - off, 50 - off, 110 + off, 70 + off)
+        assert not begins_again(tracks, view(own))
         inputs, tracks = step(tracks, view(own))
-        assert abs(inputs.theta[0, :, 2]).max() < 1
     assert inputs.context[0, 5] > 0.3
 
 

@@ -91,7 +91,10 @@ def roll_out(sequences: Sequence[PastedSequence], following: Following | None = 
         placed = follow(chosen, views, 1.0, following.placement, following.motion)
         inputs, chosen = placed.inputs, placed.tracks
         _soften(inputs.crop, [sequences[row].softness for row in ready])
-        memory = MemoryState(maps[ready], scalars[ready])
+        goes_on = torch.from_numpy(~placed.has_begun).float()
+        memory = MemoryState(
+            maps[ready] * goes_on[:, None, None, None], scalars[ready] * goes_on[:, None]
+        )
         tensors = StepInputs(*(torch.from_numpy(array) for array in inputs))
         if not following.shows_others:
             tensors = tensors._replace(crop=without_others(tensors.crop))
