@@ -4,6 +4,7 @@ What was visible in the last frame and lies where it was going is clear at once.
 weighed (`pair_evidence`) and assigned so that most is explained. Four things speak for a pair: the
 mask lies on the object's last one; it fills what should show of a silhouette of the object; it is
 like the last one, and near it; it is near a silhouette, for how well the place of that is known.
+What lies beyond the frame has a place too. Masks that nobody knows yet cover no one.
 Where there is an image, objects that were hidden must also have the mask's colours.
 """
 
@@ -25,6 +26,7 @@ from amodal_model.pair_evidence import (
     mask_boxes,
     mask_center,
     meets,
+    move_unclipped,
     weigh,
 )
 
@@ -56,9 +58,21 @@ def associate(
     shift = common_shift([(masks[row], candidates[column].recent) for row, column in clear])
     left = [move_candidate(candidates[column], shift) for column in columns]
     colours = None if seen is None else [seen[row] for row in rows]
-    evidence = weigh([masks[row] for row in rows], left, covered, config, colours)
+    unclear = [masks[row] for row in rows]
+    evidence = weigh(unclear, left, without(covered, unclear), config, colours)
     pairs = assign(affinities(evidence, config) - config.least_affinity)
     return sorted([*clear, *((rows[row], columns[column]) for row, column in pairs)])
+
+
+def without(
+    covered: Bool[np.ndarray, "H W"], masks: Sequence[BoxedMask]
+) -> Bool[np.ndarray, "H W"]:
+    """Return what is covered less some masks: it is not known yet whom those hide."""
+    settled = covered.copy()
+    for mask in masks:
+        x0, y0, x1, y1 = mask.bbox_xyxy
+        settled[y0:y1, x0:x1] &= ~mask.pixels
+    return settled
 
 
 def clear_pairs(
@@ -108,7 +122,7 @@ def move_candidate(one: Candidate, shift: tuple[int, int]) -> Candidate:
     if shift == (0, 0):
         return one
     moved = tuple(
-        Reference(shift_mask(reference.silhouette, *shift), reference.place_std_px)
+        Reference(move_unclipped(reference.silhouette, *shift), reference.place_std_px)
         for reference in one.references
     )
     return one._replace(recent=shift_mask(one.recent, *shift), references=moved)
@@ -118,7 +132,8 @@ def affinities(evidence: PairEvidence, config: AssociationConfig) -> Float64[np.
     """Return what speaks for each pair, in [0, 1]."""
     like = np.exp(-0.5 * (evidence.offset / config.stray_size) ** 2) * evidence.likeness
     fits = np.minimum(1, config.largest_growth / np.maximum(evidence.growth, 1e-6))
-    near = np.exp(-0.5 * evidence.gap**2) * fits
+    # long tails: what was pushed or carried while it was hidden comes back where nobody expects it
+    near = fits / (1 + evidence.gap**2)
     strong = np.maximum(evidence.stays, evidence.fills)
     weak = np.maximum(config.like_weight * like, config.near_weight * near)
     return np.asarray(np.maximum(strong, weak) * evidence.likeness_of_colours, np.float64)

@@ -300,6 +300,21 @@ def paste_logits(
     return BoxedMask(box, pixels, frame_size)
 
 
+def paste_unclipped(
+    logits: Float32[np.ndarray, "S S"], window: Window, frame_size: tuple[int, int]
+) -> BoxedMask:
+    """Return what `paste_logits` gives without clipping it: the box may reach beyond the frame.
+
+    Up to a frame's width and height beyond, and no further.
+    """
+    height, width = frame_size
+    moved = Window(window.center_x + width, window.center_y + height, window.side, window.angle)
+    mask = paste_logits(logits, moved, (3 * height, 3 * width))
+    x0, y0, x1, y1 = mask.bbox_xyxy
+    box = (x0 - width, y0 - height, x1 - width, y1 - height)
+    return BoxedMask(box, mask.pixels, frame_size)
+
+
 def paste_positive(
     values: Float32[np.ndarray, "S S"],
     window: Window,

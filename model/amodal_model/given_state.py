@@ -22,8 +22,8 @@ class GivenTrack(NamedTuple):
     Attributes:
         track_id: its id.
         last: its last visible mask; of a hidden object its whole silhouette when it was hidden,
-            where the amodal state told.
-        moved: by how much that has moved since, (x, y) frame pixels.
+            where the amodal state told, brought into the frame.
+        moved: by how much that has moved since, (x, y) frame pixels; also out of the frame.
         velocity: of the object against the scene, (x, y) frame pixels a frame.
         area: the most pixels that it had in a frame; fades towards what it has.
         frames_hidden: frames since it was given; 0 where it was in the last one.

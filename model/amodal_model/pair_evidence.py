@@ -15,10 +15,18 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from amodal_model.known_colours import Colours, likeness
-from amodal_model.masks import Box, BoxedMask, intersect_boxes, overlap_area, shift_mask
+from amodal_model.masks import (
+    Box,
+    BoxedMask,
+    enclose_boxes,
+    intersect_boxes,
+    overlap_area,
+    shift_mask,
+    tighten,
+)
 
 _GATE = 3.0
-"""Reaches beyond which a mask is too far away: its nearness would be under 0.012."""
+"""Reaches beyond which a mask is too far away: its nearness would be under a tenth."""
 
 
 class AssociationConfig(NamedTuple):
@@ -42,7 +50,7 @@ class AssociationConfig(NamedTuple):
     like_weight: float = 0.7
     near_weight: float = 0.5
     reach_px: float = 2.0
-    reach_std: float = 1.0
+    reach_std: float = 2.0
     reach_size: float = 0.25
     stray_size: float = 0.5
     largest_growth: float = 2.5
@@ -52,7 +60,7 @@ class Reference(NamedTuple):
     """Where an object may show: a silhouette, and how well its place is known.
 
     Attributes:
-        silhouette: of the object; may have no pixel.
+        silhouette: of the object; may have no pixel, and its box may reach beyond the frame.
         place_std_px: standard deviation of its place, frame pixels.
     """
 
@@ -84,7 +92,7 @@ class PairEvidence(NamedTuple):
     Attributes:
         stays: (M, N) IoU of the mask and the object's last one.
         fills: (M, N) IoU of the mask and what should show: the part of a silhouette that is not
-            under other masks.
+            under masks of known objects.
         likeness: (M, N) ratio of the areas of the mask and the last one, in [0, 1]; 0 where the
             object was hidden.
         offset: (M, N) distance of their centres, in sizes of the object.
@@ -115,7 +123,7 @@ def weigh(
     Args:
         masks: of one frame.
         candidates: the objects that they may be.
-        covered: which pixels of the frame a mask holds.
+        covered: which pixels of the frame masks of known objects hold.
         config: what makes a mask an object's.
         seen: colours of the masks, where there is an image.
     """
@@ -203,6 +211,21 @@ def move_inside(mask: BoxedMask, shift: Float64[np.ndarray, " 2"]) -> BoxedMask:
     return shift_mask(mask, min(max(x, -x0), width - x1), min(max(y, -y0), height - y1))
 
 
+def bring_inside(mask: BoxedMask) -> tuple[BoxedMask, tuple[int, int]]:
+    """Return a mask moved into the frame, as far as it fits, and by how much, (x, y) pixels."""
+    mask = tighten(mask)
+    x0, y0, x1, y1 = mask.bbox_xyxy
+    height, width = mask.frame_size
+    x, y = min(max(0, -x0), width - x1), min(max(0, -y0), height - y1)
+    return shift_mask(mask, x, y), (x, y)
+
+
+def move_unclipped(mask: BoxedMask, x: int, y: int) -> BoxedMask:
+    """Return a mask moved by whole pixels; its box may come to reach beyond the frame."""
+    x0, y0, x1, y1 = mask.bbox_xyxy
+    return BoxedMask((x0 + x, y0 + y, x1 + x, y1 + y), mask.pixels, mask.frame_size)
+
+
 def mask_boxes(masks: Sequence[BoxedMask]) -> Int64[np.ndarray, "M 4"]:
     """Return the boxes of masks, half-open, frame pixels."""
     return np.array([mask.bbox_xyxy for mask in masks], np.int64).reshape(-1, 4)
@@ -228,17 +251,24 @@ def meets(boxes: Int64[np.ndarray, "M 4"], box: Box) -> Bool[np.ndarray, " M"]:
 
 
 def _distance(mask: BoxedMask, region: Box) -> Float32[np.ndarray, "h w"]:
-    """Return how far each pixel of a region is from a mask."""
-    outside = (~mask.within(region)).astype(np.uint8)
+    """Return how far each pixel of a region is from a mask, which may reach beyond it."""
+    box = enclose_boxes(region, mask.bbox_xyxy)
+    outside = (~mask.within(box)).astype(np.uint8)
     if not outside.size or outside.all():
-        return np.full(outside.shape, np.inf, np.float32)
-    return np.asarray(cv2.distanceTransform(outside, cv2.DIST_L2, 3), np.float32)
+        return np.full((region[3] - region[1], region[2] - region[0]), np.inf, np.float32)
+    distance = np.asarray(cv2.distanceTransform(outside, cv2.DIST_L2, 3), np.float32)
+    return distance[
+        region[1] - box[1] : region[3] - box[1], region[0] - box[0] : region[2] - box[0]
+    ]
 
 
 def _open_area(mask: BoxedMask, covered: Bool[np.ndarray, "H W"]) -> int:
     """Return how many pixels of a silhouette nothing covers, where it should show."""
-    x0, y0, x1, y1 = mask.bbox_xyxy
-    return int(np.count_nonzero(mask.pixels & ~covered[y0:y1, x0:x1]))
+    height, width = covered.shape
+    box = x0, y0, x1, y1 = intersect_boxes(mask.bbox_xyxy, (0, 0, width, height))
+    if x1 <= x0 or y1 <= y0:
+        return 0
+    return int(np.count_nonzero(mask.within(box) & ~covered[y0:y1, x0:x1]))
 
 
 def _mean_distance(

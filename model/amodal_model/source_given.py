@@ -31,8 +31,10 @@ from amodal_model.pair_evidence import (
     AssociationConfig,
     Candidate,
     Reference,
+    bring_inside,
     mask_center,
     move_inside,
+    move_unclipped,
 )
 from amodal_model.visible_source import Arrays, Expectation, Prompt
 
@@ -43,7 +45,8 @@ class GivenConfig(NamedTuple):
     Attributes:
         max_hidden_frames: an object that has not been given for longer is forgotten.
         velocity_gain: how far one frame's displacement replaces the remembered velocity.
-        velocity_fade: what is left of a velocity after a frame that says nothing of it.
+        velocity_fade: what is left of a velocity after a frame that says nothing of it. The amodal
+            state knows where an object goes that goes on; what is remembered here soon rests.
         drift_share: by how much of its size (side of a square of its area) a hidden object strays
             from its predicted place in a frame.
         steady: ratio of areas up to which a displacement of the mask is one of the object.
@@ -53,7 +56,7 @@ class GivenConfig(NamedTuple):
 
     max_hidden_frames: float = 900.0
     velocity_gain: float = 0.7
-    velocity_fade: float = 0.9
+    velocity_fade: float = 0.5
     drift_share: float = 0.25
     steady: float = 1.25
     area_fade: float = 0.99
@@ -168,7 +171,7 @@ class GivenSource:
                     f"an expected silhouette is of a frame {expectation.silhouette.frame_size}, "
                     f"the frames are {size} (height, width)"
                 )
-            references.append(Reference(expectation.silhouette, expectation.place_std_px))
+            references.append(Reference(expectation.whole, expectation.place_std_px))
         whole_area = references[0].silhouette.area if references else 0
         if track is None:
             return Candidate(empty_mask(size), tuple(references), whole_area, True)
@@ -178,7 +181,8 @@ class GivenSource:
         if is_hidden or not whole_area:
             frames = track.frames_hidden + 1
             drift = self.config.drift_share * float(np.sqrt(track.area * frames))
-            references.append(Reference(recent, drift))
+            x, y = (round(way) for way in (np.array(track.moved) + step).tolist())
+            references.append(Reference(move_unclipped(track.last, x, y), drift))
         area = max(track.area, whole_area)
         return Candidate(recent, tuple(references), area, is_hidden, track.colours)
 
@@ -232,12 +236,13 @@ class GivenSource:
     ) -> GivenTrack:
         """Return the track of an object that was not given.
 
-        The whole silhouette that the amodal state expected takes the place of the last mask: what
-        comes back is any part of it.
+        The whole silhouette that the amodal state expected takes the place of the last mask, what
+        lies beyond the frame included: what comes back is any part of it.
         """
         last, moved = track.last, np.array(track.moved) + track.velocity + scene
-        if track.frames_hidden == 0 and expectation is not None and expectation.silhouette.area:
-            last, moved = expectation.silhouette, np.zeros(2)
+        if track.frames_hidden == 0 and expectation is not None and expectation.whole.area:
+            last, shift = bring_inside(expectation.whole)
+            moved = -np.array(shift, float)
         fade = self.config.velocity_fade
         return GivenTrack(
             track.track_id,

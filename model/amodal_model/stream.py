@@ -15,13 +15,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 
 from amodal_model.composition import Estimate, Evidence, complete, cover
 from amodal_model.engine import Engine, step_together, take_rows
 from amodal_model.errors import InputError, LimitError
 from amodal_model.frame_size import check_frame_size, check_image
-from amodal_model.geometry import Coverage, Window, paste_logits
+from amodal_model.geometry import Coverage, Window, paste_logits, paste_unclipped
 from amodal_model.masks import BoxedMask, empty_mask
 from amodal_model.memory import MemoryState, StepOutputs
 from amodal_model.placement import TEMPLATE_SIDE, PlacementConfig
@@ -245,10 +245,8 @@ class AmodalSegmenter:
         moved = predict(state.tracks, frame_gap, self.config.motion)
         place_std = np.sqrt(moved.variance) * moved.window[:, 2] / TEMPLATE_SIDE
         return {
-            track_id: Expectation(
-                paste_logits(latest * known - 0.5, Window(*window), state.frame_size),
-                float(std),
-                float(hidden),
+            track_id: _expectation(
+                latest * known - 0.5, Window(*window), (float(std), float(hidden)), state.frame_size
             )
             for track_id, (latest, known), window, std, hidden in zip(
                 state.track_ids,
@@ -293,6 +291,21 @@ class AmodalSegmenter:
             InputError: an array is missing, or the numbers of objects differ.
         """
         return state_from_arrays(arrays)
+
+
+def _expectation(
+    logits: Float32[np.ndarray, "S S"],
+    window: Window,
+    known: tuple[float, float],
+    frame_size: tuple[int, int],
+) -> Expectation:
+    """Return where a silhouette is expected; known: deviation of its place, frames hidden."""
+    silhouette, half = paste_logits(logits, window, frame_size), window.side / 2
+    height, width = frame_size
+    x, y = window.center_x, window.center_y
+    is_inside = min(x, y, width - x, height - y) >= half
+    unclipped = None if is_inside else paste_unclipped(logits, window, frame_size)
+    return Expectation(silhouette, *known, unclipped)
 
 
 def _check_visible(visible: Mapping[int, BoxedMask], state: StreamState, frame_gap: float) -> None:

@@ -54,11 +54,19 @@ class Expectation(NamedTuple):
         silhouette: the remembered whole silhouette at its predicted place, clipped to the frame.
         place_std_px: standard deviation of that place, frame pixels.
         frames_hidden: frames since the object was visible; 0 where it was in the last one.
+        unclipped: the silhouette, where it reaches beyond the frame: its box may, as that of no
+            other mask does.
     """
 
     silhouette: BoxedMask
     place_std_px: float
     frames_hidden: float
+    unclipped: BoxedMask | None = None
+
+    @property
+    def whole(self) -> BoxedMask:
+        """The silhouette with what lies beyond the frame."""
+        return self.unclipped or self.silhouette
 
 
 class VisibleMaskSource(Protocol[StateT]):

@@ -16,6 +16,7 @@ from amodal_model.geometry import (
     old_from_new,
     paste_logits,
     paste_positive,
+    paste_unclipped,
     paste_values,
     window_around,
 )
@@ -187,6 +188,17 @@ def test_paste_is_clipped_to_the_frame() -> None:
     pasted = paste_logits(np.ones((96, 96), np.float32), Window(0, 240, 100), SIZE)
     assert pasted.bbox_xyxy == (0, 190, 50, 240)
     assert pasted.area > 0.96 * 50 * 50
+
+
+def test_paste_unclipped_keeps_what_lies_beyond_the_frame() -> None:
+    logits = np.ones((96, 96), np.float32)
+    for center in ((0, 240), (-80, 50), (160, 120)):
+        whole = paste_unclipped(logits, Window(*center, 100), SIZE)
+        assert whole.area > 0.96 * 100 * 100
+        assert whole.frame_size == SIZE
+        clipped = paste_logits(logits, Window(*center, 100), SIZE)
+        frame = (0, 0, SIZE[1], SIZE[0])
+        np.testing.assert_array_equal(whole.within(frame), clipped.full())
 
 
 def test_window_around_a_point_has_room() -> None:

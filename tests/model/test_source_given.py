@@ -10,6 +10,7 @@ from amodal_model.errors import InputError, LimitError
 from amodal_model.given_prompts import MAX_ID, MAX_OBJECTS
 from amodal_model.given_state import GivenState
 from amodal_model.masks import BoxedMask, box_mask, empty_mask
+from amodal_model.pair_evidence import bring_inside, move_unclipped
 from amodal_model.source_given import GivenConfig
 from amodal_model.visible_source import Expectation, Prompt, VisibleMaskSource
 
@@ -139,6 +140,69 @@ def test_hidden_objects_move_with_the_scene(source: GivenSource) -> None:
     assert ids[17][3] == ids[0][3]
 
 
+def beyond(x: int, y: int = 20, side: int = 12) -> Expectation:
+    """Return an object that is expected outside of the frame, to the left of it."""
+    whole = BoxedMask((x, y, x + side, y + side), np.ones((side, side), bool), SIZE)
+    return Expectation(empty_mask(SIZE), 1.0, 1.0, whole)
+
+
+def test_of_two_objects_beyond_the_frame_the_nearer_one_comes_back(source: GivenSource) -> None:
+    """The camera turned away from both, and turns back."""
+    prompts = [Prompt(None, mask=block(0, 22, 3))]
+    for places, nearer in (((-14, -18), 1), ((-18, -14), 2)):
+        expected = {key: beyond(x) for key, x in zip((1, 2), places, strict=True)}
+        found, _ = source.find(None, prompts, source.start(SIZE), expected)
+        assert list(found) == [nearer]
+
+
+def test_an_object_that_left_the_frame_keeps_its_place_beyond_it(source: GivenSource) -> None:
+    def scene(moved: int, *others: BoxedMask) -> list[BoxedMask]:
+        return [block(60 + moved, 2), block(75 + moved, 20), block(90 + moved, 45), *others]
+
+    _, state = play([scene(0, block(0))], source, source.start(SIZE))
+    prompts = [Prompt(None, mask=one) for one in scene(-8)]
+    _, state = source.find(None, prompts, state, {4: beyond(-13)})
+    _, state = play([scene(-16), scene(-24)], source, state)
+    track = source.load_state(source.save_state(state)).tracks[3]
+    assert track.last.area == 144
+    assert track.last.bbox_xyxy == (0, 20, 12, 32)
+    assert track.moved[0] == pytest.approx(-13 - 16, abs=2)
+    ids, _ = play([scene(-16), scene(-8, block(-5))], source, state)
+    assert ids[1][3] == 4
+
+
+def test_a_silhouette_beyond_the_frame_is_brought_inside() -> None:
+    for box, way in (((-30, 20, -18, 32), (30, 0)), ((110, 55, 125, 70), (-5, -10))):
+        width, height = box[2] - box[0], box[3] - box[1]
+        mask = BoxedMask(box, np.ones((height, width), bool), SIZE)
+        inside, moved = bring_inside(mask)
+        assert moved == way
+        assert inside.area == mask.area
+        assert move_unclipped(inside, -way[0], -way[1]).bbox_xyxy == box
+    huge, _ = bring_inside(BoxedMask((-50, -50, 200, 200), np.ones((250, 250), bool), SIZE))
+    assert huge.bbox_xyxy == (0, 0, SIZE[1], SIZE[0])
+
+
+def test_a_sliver_beside_a_larger_part_is_not_the_object(source: GivenSource) -> None:
+    """The part hides nothing of the object before it is known whose it is."""
+    _, state = play([[block(48)]], source, source.start(SIZE))
+    sliver, part = block(48, 20, 3), block(52)
+    expected = {1: Expectation(block(48), 1.0, 0.0)}
+    found, _ = source.find(
+        None, [Prompt(None, mask=sliver), Prompt(None, mask=part)], state, expected
+    )
+    assert found[1] is part
+
+
+def test_what_was_pushed_while_it_was_hidden_comes_back(source: GivenSource) -> None:
+    """Two and a half reaches beside its silhouette; nothing else could be there."""
+    expected = {40: Expectation(block(10), 1.0, 3.0)}
+    for x, is_known in ((38, True), (60, False)):
+        prompts = [Prompt(None, mask=block(x, 22, 4, 4))]
+        found, _ = source.find(None, prompts, source.start(SIZE), expected)
+        assert (list(found) == [40]) == is_known
+
+
 def test_new_ids_are_none_that_were_ever_in_use(source: GivenSource) -> None:
     prompts = [Prompt(30, mask=block(10)), Prompt(None, mask=block(60))]
     expected = {50: Expectation(empty_mask(SIZE), 1.0, 3.0)}
@@ -212,8 +276,8 @@ def test_a_saved_state_goes_on_as_if_it_had_not_stopped(source: GivenSource) -> 
 
 def test_saved_colours_are_those_of_their_objects(source: GivenSource) -> None:
     image = np.full((*SIZE, 3), (200, 30, 30), np.uint8)
-    _, state = source.find(None, [Prompt(None, mask=block(90))], source.start(SIZE), {})
-    masks = [Prompt(None, mask=block(10)), Prompt(None, mask=block(50))]
+    _, state = source.find(None, [Prompt(None, mask=block(100, 45))], source.start(SIZE), {})
+    masks = [Prompt(None, mask=block(10)), Prompt(None, mask=block(40, 5))]
     _, state = source.find(image, masks, state, {})
     again = source.load_state(source.save_state(state))
     known = [track.colours.size > 0 for track in state.tracks]

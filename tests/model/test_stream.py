@@ -486,6 +486,18 @@ def test_hidden_object_is_expected_behind_its_occluder(tiny_segmenter: AmodalSeg
     assert far.place_std_px > expected.place_std_px
 
 
+def test_what_leaves_the_frame_is_expected_whole(tiny_segmenter: AmodalSegmenter) -> None:
+    frames = [{2: rectangle(x, 30, x + 24, 54)} for x in (24, 16, 8, 0, -8)]
+    _, state = play(tiny_segmenter, frames)
+    leaving = tiny_segmenter.expect(state)[2]
+    assert leaving.unclipped is not None
+    assert leaving.whole.bbox_xyxy[0] < 0
+    assert leaving.whole.area > leaving.silhouette.area
+    inside = tiny_segmenter.expect(play(tiny_segmenter, [{2: BALL}])[1])[2]
+    assert inside.unclipped is None
+    assert inside.whole is inside.silhouette
+
+
 def test_nothing_is_expected_of_a_new_stream(tiny_segmenter: AmodalSegmenter) -> None:
     assert tiny_segmenter.expect(tiny_segmenter.start(SIZE)) == {}
 
