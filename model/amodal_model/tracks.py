@@ -42,7 +42,7 @@ MISSING_SIGMA = 4.0
 """Standard deviation of the place, template pixels, above which it may be misplaced instead."""
 FORGET_SHOWN = 0.25
 """Share of the remembered silhouette's area that must show to tell that it is another shape."""
-LEAST_NOISE = 0.5
+LEAST_NOISE = 1.0
 """Frame pixels by which contours are taken to be off at least, in misfits that make forget."""
 MISFIT_RATE = 0.2
 """How far one frame's misfit replaces the usual one."""
