@@ -17,7 +17,7 @@ from amodal_service.request_bodies import JSON, body_schema, decode_body, read_b
 from amodal_service.schemas import problem_responses
 from amodal_service.services import Services, ServicesDep
 from amodal_service.streams import store
-from amodal_service.streams.admission import stream_bytes, stream_limits
+from amodal_service.streams.admission import check_options, stream_bytes, stream_limits
 from amodal_service.streams.connection import serve_connection
 from amodal_service.streams.hub import Connected, StreamHub
 from amodal_service.streams.options import (
@@ -65,13 +65,13 @@ async def open_stream(request: Request, services: ServicesDep, caller: Writer) -
     hub = hub_of(request)
     if wanted.resume_token is not None:
         owner = None if "admin" in caller.scopes else caller.owner
-        placed = await hub.reopen(owner, wanted.resume_token, wanted.last_result)
+        placed = await hub.placement.reopen(owner, wanted.resume_token, wanted.last_result)
     else:
         options = StreamOptions.model_validate(
             wanted.model_dump(exclude={"resume_token", "last_result"})
         )
-        hub.check(options)
-        placed = await hub.open(caller.owner, options)
+        check_options(options, hub.settings)
+        placed = await hub.placement.open(caller.owner, options)
     limits = stream_limits(placed.options, hub.settings)
     return Ticket(
         stream_id=placed.stream_id,
@@ -103,7 +103,7 @@ async def list_streams(
         with services.database.read() as connection:
             return store.list_streams(connection, owner, limit)
 
-    await hub.publish()
+    await hub.ledger.publish()
     return StreamList(streams=[_info(row, hub) for row in await run_sync(find)])
 
 
@@ -113,7 +113,7 @@ async def find_stream(
 ) -> StreamInfo:
     """Return a stream as it is; figures of its frames only from the replica that holds it."""
     hub = hub_of(request)
-    await hub.publish()
+    await hub.ledger.publish()
     return _info(await run_sync(_own_row, services, caller, stream_id), hub)
 
 
@@ -125,7 +125,7 @@ async def kill_stream(
 ) -> Response:
     """End a stream for good, wherever it runs; its client is told."""
     hub = hub_of(request)
-    await hub.publish()
+    await hub.ledger.publish()
     await run_sync(_own_row, services, caller, stream_id)
     await hub.kill(stream_id)
     return Response(status_code=204)
@@ -142,7 +142,7 @@ def _own_row(services: Services, caller: Caller, stream_id: str) -> StreamRow:
 
 def _info(row: StreamRow, hub: StreamHub) -> StreamInfo:
     options = StreamOptions.model_validate(row.options)
-    session = hub.session(row.id)
+    session = hub.roster.find(row.id)
     counters = session.counters() if session is not None else None
     return StreamInfo(
         stream_id=row.id,
@@ -216,7 +216,7 @@ def _options(websocket: WebSocket, hub: StreamHub) -> StreamOptions:
     given = {key: value for key, value in websocket.query_params.items() if key in _OPTIONS}
     try:
         options = StreamOptions.model_validate({key: _value(each) for key, each in given.items()})
-        hub.check(options)
+        check_options(options, hub.settings)
     except ValidationError as error:
         first = error.errors()[0]
         where = "/".join(str(part) for part in first["loc"]) or "options"

@@ -238,12 +238,6 @@ def redeem_ticket(database: Database, ticket: str, replica: str) -> tuple[Stream
         return _take_over(database, connection, stream_id, replica)
 
 
-def take_over(database: Database, stream_id: str, replica: str) -> tuple[StreamRow, str]:
-    """Make a stream this replica's, in a new epoch; return it and a new resume token."""
-    with database.write() as connection:
-        return _take_over(database, connection, stream_id, replica)
-
-
 def _take_over(
     database: Database, connection: Connection, stream_id: str, replica: str
 ) -> tuple[StreamRow, str]:
