@@ -29,6 +29,7 @@ from amodal_model.source_given import GivenSource
 from amodal_model.stream import AmodalSegmenter
 from amodal_service.database import Database
 from amodal_service.gate import Gate
+from amodal_service.mask_sources import ANY_RUNTIME, Runtime
 from amodal_service.stream_settings import StreamSettings
 from amodal_service.streams.admission import stream_bytes, stream_limits
 from amodal_service.streams.frame_work import Incoming, Order, Task, work_on
@@ -304,9 +305,15 @@ class Bench:
 class DrivenHub(StreamHub):
     """A hub whose upkeep and work are done when a test asks for it, by a clock that tests move."""
 
-    def __init__(self, database: Database, settings: StreamSettings, url: str = "http://a") -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: StreamSettings,
+        url: str = "http://a",
+        runtime: Runtime = ANY_RUNTIME,
+    ) -> None:
         self.gate = Gate()
-        super().__init__(database, plain_segmenter(), self.gate, settings, url)
+        super().__init__(database, plain_segmenter(), self.gate, settings, url, runtime)
 
     async def begin(self) -> DrivenHub:
         """Be known to others, without upkeep or threads."""

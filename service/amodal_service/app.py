@@ -83,4 +83,6 @@ def _hub(services: Services) -> StreamHub:
     if host in ("0.0.0.0", "::"):  # noqa: S104  recognised, not bound
         host = gethostname()
     url = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-    return StreamHub(place.database, place.live_segmenter, place.gate, settings.streams, url)
+    return StreamHub(
+        place.database, place.live_segmenter, place.gate, settings.streams, url, place.runtime
+    )

@@ -6,26 +6,26 @@ from typing import Any
 
 from amodal_model.source_given import GivenSource
 from amodal_model.visible_source import VisibleMaskSource
-from amodal_service.mask_sources import SOURCES
+from amodal_service.mask_sources import SOURCES, Runtime
 
 
 class Finders:
     """Sources by the name that options have for them, each made when it is first asked for.
 
     Args:
-        provider: execution provider of their networks, by its name.
+        runtime: of their networks.
     """
 
-    def __init__(self, provider: str) -> None:
-        self._provider = provider
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._made: dict[str, VisibleMaskSource[Any]] = {"given": GivenSource()}
 
     def find(self, masks: str) -> VisibleMaskSource[Any]:
         """Return the source of a name.
 
         Raises:
-            ModelError: its network cannot be run.
+            ModelError: its network does not run as it must.
         """
         if masks not in self._made:
-            self._made[masks] = SOURCES[masks].make(self._provider)
+            self._made[masks] = SOURCES[masks].make(self._runtime)
         return self._made[masks]

@@ -19,10 +19,11 @@ from anyio.to_thread import run_sync
 
 from amodal_client.stream_messages import CloseCode, GoAway, SessionKind
 from amodal_model.errors import MissingItemError, QuotaError
-from amodal_model.onnx_session import CPU, provider_of
+from amodal_model.onnx_session import CPU
 from amodal_model.stream import AmodalSegmenter
 from amodal_service.database import Database
 from amodal_service.gate import Gate
+from amodal_service.mask_sources import Runtime
 from amodal_service.stream_settings import StreamSettings
 from amodal_service.streams import metrics, store
 from amodal_service.streams.admission import stream_bytes, stream_limits
@@ -78,6 +79,7 @@ class StreamHub:
         gate: that other work on the model waits at.
         settings: what streams may use.
         own_url: how clients reach this process, where no public URL is set.
+        runtime: of the networks that find visible masks.
 
     Attributes:
         roster: the streams that are held here.
@@ -94,13 +96,14 @@ class StreamHub:
         gate: Gate,
         settings: StreamSettings,
         own_url: str,
+        runtime: Runtime,
     ) -> None:
         self.settings = settings
         self.segmenter = segmenter
         self._database = database
         self._loop: asyncio.AbstractEventLoop | None = None
         self.scheduler = _scheduler(segmenter, gate, settings, self._deliver)
-        self._finders = Finders(provider_of(segmenter.engine.info.requested))
+        self._finders = Finders(runtime)
         self.roster = Roster(settings, self.scheduler.withdraw)
         self.ledger = Ledger(database, self.roster)
         self._archive = Archive(database, self.ledger, self.roster, segmenter, self._finders)

@@ -19,14 +19,13 @@ from amodal_model.errors import (
     ExpiredError,
     LimitError,
     MissingItemError,
+    ModelError,
     NoSlotError,
     QuotaError,
     UnavailableError,
 )
-from amodal_model.onnx_session import provider_of
-from amodal_model.source_given import GivenSource
 from amodal_service.database import Database, open_database
-from amodal_service.mask_sources import SOURCES
+from amodal_service.mask_sources import Runtime
 from amodal_service.stream_settings import StreamSettings
 from amodal_service.streams import store
 from amodal_service.streams.admission import check_options, stream_bytes
@@ -625,16 +624,12 @@ def test_many_streams_are_stored_less_often(streams: int, expected_s: float) -> 
 
 
 @on_a_loop
-async def test_prompted_masks_are_found_on_the_provider_of_the_model(
-    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+async def test_prompted_masks_are_not_found_on_the_cpu_where_a_gpu_is_required(
+    database: Database, clock: Clock
 ) -> None:
-    asked: list[str] = []
-
-    def make(provider: str) -> GivenSource:
-        asked.append(provider)
-        return GivenSource()
-
-    monkeypatch.setitem(SOURCES, "prompted", SOURCES["prompted"]._replace(make=make))
-    hub = await new_hub(database)
-    await open_client(hub, **SMALL, masks="prompted")
-    assert asked == [provider_of(hub.segmenter.engine.info.requested)]
+    runtime = Runtime("cpu", require_gpu=True)
+    hub = await DrivenHub(database, StreamSettings(), "http://a", runtime).begin()
+    await open_client(hub, **SMALL)
+    with pytest.raises(ModelError, match="a GPU is required, but CPUExecutionProvider runs"):
+        await open_client(hub, **SMALL, masks="prompted")
+    assert hub.reserved == ONE  # and nothing for the one that could not be
