@@ -13,6 +13,7 @@ from starlette.websockets import WebSocket
 from amodal_client.stream_messages import CloseCode
 from amodal_model.errors import AccessError, MissingItemError, QuotaError
 from amodal_service.access import Caller, Reader, Writer, identify, is_loopback_name
+from amodal_service.handshakes import SOCKET_PATH
 from amodal_service.request_bodies import JSON, body_schema, decode_body, read_body, validate
 from amodal_service.schemas import problem_responses
 from amodal_service.services import Services, ServicesDep
@@ -31,11 +32,8 @@ from amodal_service.streams.outbox import CloseStream
 from amodal_service.streams.store import TICKET_S, StreamRow
 
 router = APIRouter(tags=["streams"])
-socket_router = APIRouter()
-"""Looked through before all others: whoever connects a thousand times waits least here."""
 
 TICKET_PREFIX = "amodal.ticket."
-SOCKET_PATH = "/v1/stream"
 _OPTIONS = frozenset(StreamOptions.model_fields)
 StreamId = Annotated[str, Query(max_length=64)]
 
@@ -162,12 +160,8 @@ def _info(row: StreamRow, hub: StreamHub) -> StreamInfo:
     )
 
 
-@socket_router.websocket(SOCKET_PATH)
 async def stream(websocket: WebSocket) -> None:
     """Run a stream over a websocket (docs/protocol.md)."""
-    if _is_gone(websocket):
-        await websocket.close()
-        return
     hub = hub_of(websocket)
 
     async def connect() -> Connected:
@@ -180,15 +174,6 @@ async def stream(websocket: WebSocket) -> None:
         return await hub.connect_new(owner, _options(websocket, hub))
 
     await serve_connection(websocket, hub, connect)
-
-
-def _is_gone(websocket: WebSocket) -> bool:
-    """Return whether a client left before its handshake was read: its address is not known then.
-
-    Of a Unix socket it never is, nor is there a port.
-    """
-    server = websocket.scope.get("server")
-    return websocket.client is None and server is not None and server[1] is not None
 
 
 def _ticket(websocket: WebSocket) -> str | None:

@@ -182,8 +182,7 @@ class StreamHub:
             raise CloseStream(CloseCode.CREDIT_OR_QUOTA, str(error)) from None
         self.roster.check_room(stream_bytes(options))
         self._check_going()
-        made = (owner, options.model_dump(), self.placement.replica_id)
-        new = store.connected_stream(self._database, *made)
+        new = store.connected_stream(owner, options.model_dump(), self.placement.replica_id)
         self.ledger.add(new)  # written within a tick, if it is still there
         try:
             return await self._connect(new.row, new.token)
