@@ -117,6 +117,20 @@ def test_what_is_no_handshake_of_a_stream_is_refused(
     assert answer(server, sent).startswith(f"HTTP/1.1 {status} ")
 
 
+def test_of_many_at_once_each_is_welcomed(server: StreamServer) -> None:
+    connections = [connected(server) for _ in range(30)]
+    for each in connections:
+        each.sendall(handshake(target="/v1/stream?max_objects=1&max_message_bytes=4096"))
+    for each in connections:
+        each.settimeout(10.0)
+        data = b""
+        while b'{"op":"welcome"' not in data:
+            read = each.recv(65536)
+            assert read, data
+            data += read
+        each.close()
+
+
 def test_clients_that_are_gone_at_once_leave_nothing_behind(server: StreamServer) -> None:
     for _ in range(100):
         connection = connected(server)
