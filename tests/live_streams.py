@@ -29,6 +29,7 @@ from amodal_model.source_given import GivenSource
 from amodal_model.stream import AmodalSegmenter
 from amodal_service.database import Database
 from amodal_service.gate import Gate
+from amodal_service.mask_sources import ANY_RUNTIME, Runtime
 from amodal_service.stream_settings import StreamSettings
 from amodal_service.streams.admission import stream_bytes, stream_limits
 from amodal_service.streams.frame_work import Incoming, Order, Task, work_on
@@ -304,9 +305,15 @@ class Bench:
 class DrivenHub(StreamHub):
     """A hub whose upkeep and work are done when a test asks for it, by a clock that tests move."""
 
-    def __init__(self, database: Database, settings: StreamSettings, url: str = "http://a") -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: StreamSettings,
+        url: str = "http://a",
+        runtime: Runtime = ANY_RUNTIME,
+    ) -> None:
         self.gate = Gate()
-        super().__init__(database, plain_segmenter(), self.gate, settings, url)
+        super().__init__(database, plain_segmenter(), self.gate, settings, url, runtime)
 
     async def begin(self) -> DrivenHub:
         """Be known to others, without upkeep or threads."""
@@ -316,15 +323,15 @@ class DrivenHub(StreamHub):
 
     async def beat(self) -> None:
         """Show life, and find out what is lost."""
-        await self._beat()
+        await self.upkeep.beat()
 
     async def tick(self) -> None:
         """Store, close and let go of what is due."""
-        await self._tick()
+        await self.upkeep.tick()
 
     async def sweep(self) -> None:
         """Remove what can no longer be resumed."""
-        await self._sweep()
+        await self.upkeep.sweep()
 
     async def work(self, batches: int = 1_000_000) -> None:
         """Work on frames that wait, in at most so many batches."""
@@ -341,16 +348,16 @@ class DrivenHub(StreamHub):
     @property
     def reserved(self) -> int:
         """Bytes that are promised to streams."""
-        return self._reserved
+        return self.roster.reserved_bytes
 
     @property
     def held(self) -> dict[str, Session]:
         """The streams in memory."""
-        return self._sessions
+        return {each.terms.stream_id: each for each in self.roster.all()}
 
     def crash(self) -> None:
         """Be gone without a word: nothing is written any more."""
-        self._sessions.clear()
+        self.roster._sessions.clear()
 
 
 class Client:
@@ -373,20 +380,20 @@ class Client:
 
 async def open_client(hub: DrivenHub, owner: str = "o", **options: Any) -> Client:
     """Open a stream and connect to it."""
-    placed = await hub.open(owner, StreamOptions(**options))
+    placed = await hub.placement.open(owner, StreamOptions(**options))
     return Client(hub, await hub.connect(placed.ticket))
 
 
 async def reopen_client(hub: DrivenHub, token: str, last_result: int = -1) -> Client:
     """Resume a stream."""
-    placed = await hub.reopen(None, token, last_result)
+    placed = await hub.placement.reopen(None, token, last_result)
     return Client(hub, await hub.connect(placed.ticket))
 
 
 def move_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Put a clock that tests move in place of the time of live streams; the database's too."""
     clock = Clock()
-    for name in ("session", "hub", "scheduler", "frame_work"):
+    for name in ("session", "hub", "upkeep", "archive", "placement", "scheduler", "frame_work"):
         monkeypatch.setattr(f"amodal_service.streams.{name}.time", clock)
     monkeypatch.setattr("amodal_service.database.time", clock)
     return clock

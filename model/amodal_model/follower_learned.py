@@ -62,6 +62,7 @@ class LearnedFollower:
     Args:
         folder: its files.
         provider: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
+        require_gpu: fail where it ends up on the CPU.
         threads: CPU threads of one run.
 
     Attributes:
@@ -70,13 +71,21 @@ class LearnedFollower:
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
-        ModelError: the provider is unknown or not available, or the file is not such a network.
+        ModelError: the provider is unknown or not available, the CPU runs though a GPU is
+            required, or the file is not such a network.
     """
 
-    def __init__(self, folder: ModelFolder, provider: str = "auto", *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        folder: ModelFolder,
+        provider: str = "auto",
+        *,
+        require_gpu: bool = False,
+        threads: int = 1,
+    ) -> None:
         self.config = FollowConfig()
-        path = folder.graph()
-        opened = open_session(path, requested_providers(provider), threads=threads)
+        path, requested = folder.graph(), requested_providers(provider)
+        opened = open_session(path, requested, require_gpu=require_gpu, threads=threads)
         self._session, self.provider = opened.session, opened.actual
         inputs = tuple(entry.name for entry in self._session.get_inputs())
         if inputs != INPUTS:
@@ -213,17 +222,19 @@ class LearnedFollower:
 
 
 @cache
-def shipped_follower(provider: str = "auto") -> LearnedFollower:
+def shipped_follower(provider: str = "auto", *, require_gpu: bool = False) -> LearnedFollower:
     """Return the follower of the package's own weights; opened once, it holds no state.
 
     Args:
         provider: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
+        require_gpu: fail where it ends up on the CPU.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
-        ModelError: the provider is unknown or not available.
+        ModelError: the provider is unknown or not available, or the CPU runs though a GPU is
+            required.
     """
-    return LearnedFollower(find_follower("shipped"), provider)
+    return LearnedFollower(find_follower("shipped"), provider, require_gpu=require_gpu)
 
 
 def _probability(logits: Map) -> Map:

@@ -49,14 +49,24 @@ class PromptedSource:
     Args:
         follower: brings objects from frame to frame; by default the shipped network.
         provider: what the shipped network runs on: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
+        require_gpu: fail where it ends up on the CPU.
 
     Raises:
         MissingExtraError: the shipped network is wanted, and onnxruntime is not installed.
-        ModelError: the provider is unknown or not available.
+        ModelError: the provider is unknown or not available, or the CPU runs though a GPU is
+            required.
     """
 
-    def __init__(self, follower: Follower[Any] | None = None, *, provider: str = "auto") -> None:
-        self.follower: Follower[Any] = follower or shipped_follower(provider)
+    def __init__(
+        self,
+        follower: Follower[Any] | None = None,
+        *,
+        provider: str = "auto",
+        require_gpu: bool = False,
+    ) -> None:
+        self.follower: Follower[Any] = follower or shipped_follower(
+            provider, require_gpu=require_gpu
+        )
 
     def __repr__(self) -> str:
         return f"PromptedSource({self.follower!r})"

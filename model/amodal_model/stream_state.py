@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,6 +140,7 @@ def take(
     )
 
 
+@cache
 def state_bytes(objects: int) -> int:
     """Return the bytes of the arrays of a stream's state that follows so many objects."""
     maps = len(MAP_NAMES) * CROP_SIDE * CROP_SIDE * 4

@@ -11,7 +11,8 @@ from typing import Literal
 
 from amodal_client.errors import AnswerError, ClientError, UsageError, WaitTimeoutError
 from amodal_client.exchange import Exchange
-from amodal_client.stream_core import Shipment, StreamCore
+from amodal_client.stream_backlog import Shipment
+from amodal_client.stream_core import StreamCore
 from amodal_client.stream_events import Latency, StreamEvent, StreamResult, Totals
 from amodal_client.stream_frames import Image, ImageCodec, Masks, make_frame
 from amodal_client.stream_messages import Reset

@@ -8,6 +8,7 @@ proxy, or comes from a page of another site that is open in a browser on this ma
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -112,6 +113,7 @@ def is_local(request: HTTPConnection) -> bool:
     return origin is None or is_loopback_name(urlsplit(origin).hostname or "")
 
 
+@lru_cache(256)
 def is_loopback_name(host: str) -> bool:
     """Return whether a host, by name or address, is this machine."""
     try:

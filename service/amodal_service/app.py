@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from amodal_service.body_meter import BodyMeter
 from amodal_service.error_handlers import add_error_handlers
+from amodal_service.handshakes import StreamSockets
 from amodal_service.openapi import document
 from amodal_service.request_context import PROBES, RequestContext
 from amodal_service.routes import (
@@ -69,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyMeter)
     app.add_middleware(TusHeaders)
     app.add_middleware(RequestContext)
-    app.include_router(streams.socket_router)
+    app.add_middleware(StreamSockets, serve=streams.stream)
     for module in (segment, jobs, job_results, uploads, streams, protocol, models, health):
         app.include_router(module.router)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way
@@ -83,4 +84,6 @@ def _hub(services: Services) -> StreamHub:
     if host in ("0.0.0.0", "::"):  # noqa: S104  recognised, not bound
         host = gethostname()
     url = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-    return StreamHub(place.database, place.live_segmenter, place.gate, settings.streams, url)
+    return StreamHub(
+        place.database, place.live_segmenter, place.gate, settings.streams, url, place.runtime
+    )

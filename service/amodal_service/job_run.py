@@ -22,7 +22,6 @@ from amodal_model.clip import Mode
 from amodal_model.engine import Engine, EngineInfo
 from amodal_model.errors import LimitError
 from amodal_model.memory import MemoryState, StepInputs, StepOutputs
-from amodal_model.onnx_session import provider_of
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.video import DEFAULT_FPS, Clip
 from amodal_service import job_history, job_transitions
@@ -147,8 +146,7 @@ class JobRun:
     def _finders(self, prompts: Path | None, masks: str) -> MakeFinders | None:
         if masks == "given":
             return None
-        requested = self._place.segmenter.engine.info.requested
-        return finders_for(prompts, masks, provider_of(requested))
+        return finders_for(prompts, masks, self._place.runtime)
 
     def _open_clip(self, path: Path, *, folder_fps: float = DEFAULT_FPS) -> Clip:
         """Return a clip whose reading ends where the execution is to stop."""

@@ -21,24 +21,42 @@ from amodal_model.youtube_vis import VideoEntry
 from amodal_service.sources import Finder, MakeFinders
 
 
+class Runtime(NamedTuple):
+    """What the networks of our own sources run on.
+
+    Attributes:
+        provider: execution provider: ``auto``, ``cpu``, ``cuda``, ``tensorrt``.
+        require_gpu: fail where a network ends up on the CPU.
+    """
+
+    provider: str = "auto"
+    require_gpu: bool = False
+
+
+ANY_RUNTIME = Runtime()
+
+
 class MaskSource(NamedTuple):
     """A kind of source.
 
     Attributes:
-        make: makes it, to run on an execution provider: ``auto``, ``cpu``, ``cuda``, ``tensorrt``.
+        make: makes it; `ModelError` where its network does not run as it must.
         needs_prompts: whether it finds nothing in a clip without prompts.
         takes_prompts: whether it knows what to do with them.
     """
 
-    make: Callable[[str], VisibleMaskSource[Any]]
+    make: Callable[[Runtime], VisibleMaskSource[Any]]
     needs_prompts: bool
     takes_prompts: bool = True
 
 
 PROMPTED = "prompted"
 SOURCES = {
-    PROMPTED: MaskSource(lambda provider: PromptedSource(provider=provider), needs_prompts=True),
-    "motion": MaskSource(lambda provider: MotionSource(), needs_prompts=False),
+    PROMPTED: MaskSource(
+        lambda runtime: PromptedSource(provider=runtime.provider, require_gpu=runtime.require_gpu),
+        needs_prompts=True,
+    ),
+    "motion": MaskSource(lambda runtime: MotionSource(), needs_prompts=False),
 }
 """The sources by the name that ``--masks`` takes; ``--prompts`` alone means ``prompted``.
 
@@ -47,14 +65,14 @@ A name that ends in ``.toml`` is the settings of a segmenter that the user bring
 
 
 def finders_for(
-    prompts: Path | None, masks: str | None, provider: str = "auto"
+    prompts: Path | None, masks: str | None, runtime: Runtime = ANY_RUNTIME
 ) -> MakeFinders | None:
     """Return what gives each clip its finder; ``None`` where a file gives the visible masks.
 
     Args:
         prompts: the file of prompts.
         masks: name of the source, or the TOML file of a user's segmenter.
-        provider: what a source of ours runs on, see `MaskSource`; a user's has a setting for it.
+        runtime: of a source of ours; a user's has settings for it.
 
     Raises:
         InputError: an unknown source, settings that do not hold, or a file of prompts that cannot
@@ -71,14 +89,14 @@ def finders_for(
         raise InputError(f"--masks {masks} finds objects by itself and takes no prompts: {prompts}")
     entries = read_prompt_file(prompts) if prompts else ()
     name = masks or PROMPTED
-    return partial(_make_finders, source, name, prompts, entries, provider=provider)
+    return partial(_make_finders, source, name, prompts, entries, runtime=runtime)
 
 
 def _source_named(name: str) -> MaskSource:
     if name.endswith(".toml"):
         segmenter = open_segmenter(Path(name))
         needs = segmenter.needs_prompts
-        return MaskSource(lambda provider: segmenter, needs_prompts=needs, takes_prompts=needs)
+        return MaskSource(lambda runtime: segmenter, needs_prompts=needs, takes_prompts=needs)
     source = SOURCES.get(name)
     if source is None:
         raise InputError(f"--masks {name!r} is not one of {', '.join(SOURCES)}, or a .toml file")
@@ -92,11 +110,11 @@ def _make_finders(
     entries: Sequence[PromptEntry],
     videos: Sequence[VideoEntry],
     *,
-    provider: str,
+    runtime: Runtime,
 ) -> list[Finder | None]:
     """Return the finder of each video; ``None`` where it has no prompts but needs some."""
     entries = _with_video_ids(path, entries, videos)
-    finds = source.make(provider)
+    finds = source.make(runtime)
     finders: list[Finder | None] = []
     for video in videos:
         own = [entry for entry in entries if entry.video_id == video.video_id]

@@ -28,8 +28,6 @@ class RequestContext:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
-            # how to cut off a client that does not read; of uvicorn's websockets
-            scope["amodal_transport"] = getattr(getattr(send, "__self__", None), "transport", None)
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)

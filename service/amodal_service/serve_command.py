@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from socket import socket
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import typer
 import uvicorn
 
 from amodal_service.app import create_app
+from amodal_service.handshakes import HandshakeProtocol, Turns
 from amodal_service.logs import set_up_logs
 from amodal_service.settings import Settings, settings_from
 
@@ -59,6 +61,7 @@ def _options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.host,
         "port": settings.port,
+        "http": partial(HandshakeProtocol, turns=Turns()),
         "ws": "websockets-sansio",
         "ws_max_size": settings.streams.message_bytes + MESSAGE_SLACK_BYTES,
         "ws_per_message_deflate": False,  # 7.1 ms for a 60 KB image, 0.16 ms without

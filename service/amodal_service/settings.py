@@ -64,7 +64,8 @@ class Settings(BaseSettings):
         host: address to listen on.
         port: to listen on.
         model: ``shipped``, ``small``, or a model folder.
-        require_gpu: whether `/readyz` fails where the model does not run on a GPU.
+        require_gpu: whether servers and workers refuse to start where the model, or the network
+            that follows prompted objects, does not run on a GPU.
         embedded_worker: whether the server runs jobs itself.
         worker_jobs: jobs that one worker runs at the same time.
         chunk_frames: frames between two checkpoints of a job.

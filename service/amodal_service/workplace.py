@@ -10,11 +10,13 @@ from pathlib import Path
 from tempfile import gettempdir
 
 import amodal_model
+from amodal_model.onnx_session import provider_of
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.video import ClipLimits, open_clip
 from amodal_service.database import Database, open_database
 from amodal_service.decoding_sandbox import DecodingLimits, DecodingSandbox
 from amodal_service.gate import Gate, StreamsFirst
+from amodal_service.mask_sources import PROMPTED, SOURCES, Runtime
 from amodal_service.policies import Policies
 from amodal_service.room import Room
 from amodal_service.settings import Settings
@@ -41,6 +43,11 @@ class Workplace:
     gate: Gate = field(default_factory=Gate)
     live_segmenter: AmodalSegmenter | None = None
 
+    @property
+    def runtime(self) -> Runtime:
+        """What networks beside the model's run on: the same as the model's."""
+        return _runtime(self.segmenter, self.settings)
+
     @cached_property
     def room(self) -> Room:
         """Grants room for new files."""
@@ -53,9 +60,12 @@ def open_workplace(settings: Settings) -> Iterator[Workplace]:
 
     Raises:
         InputError: a URL in the settings that names no database or store.
-        ModelError: no such model, or it does not run where it must.
+        ModelError: no such model, or it or the network that follows prompted objects does not run
+            where it must.
     """
     live, gate = amodal_model.load(settings.model, require_gpu=settings.require_gpu), Gate()
+    if settings.require_gpu:  # found out now, and not by the first who sends prompts
+        SOURCES[PROMPTED].make(_runtime(live, settings))
     segmenter = AmodalSegmenter(StreamsFirst(live.engine, gate), live.config)
     storage = open_storage(settings.storage)
     database = open_database(settings.database)
@@ -72,3 +82,7 @@ def open_workplace(settings: Settings) -> Iterator[Workplace]:
             gate=gate,
             live_segmenter=live,
         )
+
+
+def _runtime(segmenter: AmodalSegmenter, settings: Settings) -> Runtime:
+    return Runtime(provider_of(segmenter.engine.info.requested), settings.require_gpu)

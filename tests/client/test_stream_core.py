@@ -21,8 +21,10 @@ from amodal_client import (
     StreamResult,
     UsageError,
 )
-from amodal_client.stream_core import ACK_RESULTS, MAX_KEPT, Shipment, StreamCore
+from amodal_client.stream_backlog import MAX_KEPT, Shipment
+from amodal_client.stream_core import StreamCore
 from amodal_client.stream_frames import make_frame
+from amodal_client.stream_link import ACK_RESULTS
 from amodal_client.stream_messages import (
     Ack,
     Dropped,
@@ -197,9 +199,9 @@ class Breaking(RuleBasedStateMachine):
 
     @invariant()
     def bytes_are_bounded(self) -> None:
-        assert 0 <= self.wire.core._kept_bytes <= self.most_kept
-        costs = sum(each.cost for each in self.wire.core._frames.values())
-        assert costs == self.wire.core._kept_bytes
+        backlog = self.wire.core._backlog
+        assert 0 <= backlog.kept_bytes <= self.most_kept
+        assert sum(each.cost for each in backlog._frames.values()) == backlog.kept_bytes
 
     def teardown(self) -> None:
         wire = self.wire
@@ -230,7 +232,7 @@ class BreakingLive(Breaking):
     def check_ending(self, ended: Ended) -> None:
         if self.sent and not any(isinstance(each, Resumed) for each in self.wire.events):
             assert self.wire.results[-1].seq == self.sent - 1  # the latest wins
-        assert self.wire.core._kept_bytes == 0
+        assert self.wire.core._backlog.kept_bytes == 0
 
 
 class BreakingPrompted(BreakingLive):
@@ -323,7 +325,7 @@ def test_results_that_nobody_reads_are_bounded_by_the_acknowledgements() -> None
             wire.core.received(wire.to_client.popleft(), wire.now_s)
     assert wire.core.is_overfull
     limit = 8000 + 65 * 600
-    assert wire.core._event_bytes < limit
+    assert wire.core._inbox.waiting_bytes < limit
     assert len(wire.server.steps) < 150
     wire.settle()  # reads
     assert not wire.core.is_overfull

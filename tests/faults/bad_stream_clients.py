@@ -167,6 +167,11 @@ def vanishes(host: str, port: int, until_s: Until) -> None:
             time.sleep(max(min(0.05, until_s - time.monotonic()), 0))
 
 
+def nobody(host: str, port: int, until_s: Until) -> None:
+    """Do nothing: what the others' figures move by then is the machine's."""
+    time.sleep(max(until_s - time.monotonic(), 0))
+
+
 def _frame(seq: int, image: bytes = b"", codec: int = Codec.NONE) -> bytes:
     mask = GivenObject(1, MaskRle((48, 64), "_" * 3), None)
     meta = encode_meta(FrameMeta((mask,)))
@@ -211,6 +216,7 @@ _LIES = (
     _false(Codec.NONE, b"\xdd\xff\xff\xff\xff", b"", (64, 48)),  # an array of 2**32 - 1 values
 )
 KINDS: dict[str, Callable[[str, int, Until], None]] = {
+    "nobody": nobody,
     "never_reads": never_reads,
     "floods": floods,
     "sends_garbage": sends_garbage,

@@ -9,7 +9,7 @@ import pytest
 from amodal_model.errors import InputError, ModelError
 from amodal_model.onnx_session import CPU, CUDA, provider_of
 from amodal_model.youtube_vis import VideoEntry
-from amodal_service.mask_sources import finders_for
+from amodal_service.mask_sources import Runtime, finders_for
 
 BOX = {"track_id": 4, "frame_index": 0, "bbox_xyxy": [1, 1, 9, 9]}
 VIDEOS = [VideoEntry(7, "a", 64, 48, 3, 25.0), VideoEntry(9, "b", 64, 48, 5, 25.0)]
@@ -72,9 +72,20 @@ def test_unknown_sources_and_missing_prompts_are_refused() -> None:
 def test_the_provider_is_that_of_the_caller(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text(json.dumps({"objects": [BOX]}))
-    make_finders = finders_for(path, None, "nonsense")
+    make_finders = finders_for(path, None, Runtime("nonsense"))
     assert make_finders is not None
     with pytest.raises(ModelError, match="provider 'nonsense' is not one of"):
+        make_finders(VIDEOS[:1])
+
+
+def test_prompted_objects_are_not_followed_on_the_cpu_where_a_gpu_is_required(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps({"objects": [BOX]}))
+    make_finders = finders_for(path, None, Runtime("cpu", require_gpu=True))
+    assert make_finders is not None
+    with pytest.raises(ModelError, match="a GPU is required, but CPUExecutionProvider runs"):
         make_finders(VIDEOS[:1])
 
 

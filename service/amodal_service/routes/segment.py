@@ -16,7 +16,6 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from amodal_model.clip import Mode
 from amodal_model.errors import InputError, UnavailableError
-from amodal_model.onnx_session import provider_of
 from amodal_model.video import DEFAULT_FPS, Clip
 from amodal_service.access import Writer
 from amodal_service.job_files import clean_name, hiding_folder
@@ -192,13 +191,13 @@ async def _read_files(request: Request, services: Services, owner: str, stack: E
 
 def _open(services: Services, video: Path, folder: Path, masks: MaskChoice) -> ClipSource:
     prompts = folder / "prompts" if masks == "prompted" else None
-    provider = provider_of(services.place.segmenter.engine.info.requested)
+    runtime = services.place.runtime
     with hiding_folder(folder):
         sources = find_sources(
             video,
             folder / "visible" if masks == "given" else None,
             lambda line: None,
-            make_finders=None if masks == "given" else finders_for(prompts, masks, provider),
+            make_finders=None if masks == "given" else finders_for(prompts, masks, runtime),
             open_clip=partial(_open_short, services),
         )
     return sources.clips[0]

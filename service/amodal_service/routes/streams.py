@@ -13,11 +13,12 @@ from starlette.websockets import WebSocket
 from amodal_client.stream_messages import CloseCode
 from amodal_model.errors import AccessError, MissingItemError, QuotaError
 from amodal_service.access import Caller, Reader, Writer, identify, is_loopback_name
+from amodal_service.handshakes import SOCKET_PATH
 from amodal_service.request_bodies import JSON, body_schema, decode_body, read_body, validate
 from amodal_service.schemas import problem_responses
 from amodal_service.services import Services, ServicesDep
 from amodal_service.streams import store
-from amodal_service.streams.admission import stream_bytes, stream_limits
+from amodal_service.streams.admission import check_options, stream_bytes, stream_limits
 from amodal_service.streams.connection import serve_connection
 from amodal_service.streams.hub import Connected, StreamHub
 from amodal_service.streams.options import (
@@ -31,11 +32,8 @@ from amodal_service.streams.outbox import CloseStream
 from amodal_service.streams.store import TICKET_S, StreamRow
 
 router = APIRouter(tags=["streams"])
-socket_router = APIRouter()
-"""Looked through before all others: whoever connects a thousand times waits least here."""
 
 TICKET_PREFIX = "amodal.ticket."
-SOCKET_PATH = "/v1/stream"
 _OPTIONS = frozenset(StreamOptions.model_fields)
 StreamId = Annotated[str, Query(max_length=64)]
 
@@ -65,13 +63,13 @@ async def open_stream(request: Request, services: ServicesDep, caller: Writer) -
     hub = hub_of(request)
     if wanted.resume_token is not None:
         owner = None if "admin" in caller.scopes else caller.owner
-        placed = await hub.reopen(owner, wanted.resume_token, wanted.last_result)
+        placed = await hub.placement.reopen(owner, wanted.resume_token, wanted.last_result)
     else:
         options = StreamOptions.model_validate(
             wanted.model_dump(exclude={"resume_token", "last_result"})
         )
-        hub.check(options)
-        placed = await hub.open(caller.owner, options)
+        check_options(options, hub.settings)
+        placed = await hub.placement.open(caller.owner, options)
     limits = stream_limits(placed.options, hub.settings)
     return Ticket(
         stream_id=placed.stream_id,
@@ -103,7 +101,7 @@ async def list_streams(
         with services.database.read() as connection:
             return store.list_streams(connection, owner, limit)
 
-    await hub.publish()
+    await hub.ledger.publish()
     return StreamList(streams=[_info(row, hub) for row in await run_sync(find)])
 
 
@@ -113,7 +111,7 @@ async def find_stream(
 ) -> StreamInfo:
     """Return a stream as it is; figures of its frames only from the replica that holds it."""
     hub = hub_of(request)
-    await hub.publish()
+    await hub.ledger.publish()
     return _info(await run_sync(_own_row, services, caller, stream_id), hub)
 
 
@@ -125,7 +123,7 @@ async def kill_stream(
 ) -> Response:
     """End a stream for good, wherever it runs; its client is told."""
     hub = hub_of(request)
-    await hub.publish()
+    await hub.ledger.publish()
     await run_sync(_own_row, services, caller, stream_id)
     await hub.kill(stream_id)
     return Response(status_code=204)
@@ -142,7 +140,7 @@ def _own_row(services: Services, caller: Caller, stream_id: str) -> StreamRow:
 
 def _info(row: StreamRow, hub: StreamHub) -> StreamInfo:
     options = StreamOptions.model_validate(row.options)
-    session = hub.session(row.id)
+    session = hub.roster.find(row.id)
     counters = session.counters() if session is not None else None
     return StreamInfo(
         stream_id=row.id,
@@ -162,12 +160,8 @@ def _info(row: StreamRow, hub: StreamHub) -> StreamInfo:
     )
 
 
-@socket_router.websocket(SOCKET_PATH)
 async def stream(websocket: WebSocket) -> None:
     """Run a stream over a websocket (docs/protocol.md)."""
-    if _is_gone(websocket):
-        await websocket.close()
-        return
     hub = hub_of(websocket)
 
     async def connect() -> Connected:
@@ -180,15 +174,6 @@ async def stream(websocket: WebSocket) -> None:
         return await hub.connect_new(owner, _options(websocket, hub))
 
     await serve_connection(websocket, hub, connect)
-
-
-def _is_gone(websocket: WebSocket) -> bool:
-    """Return whether a client left before its handshake was read: its address is not known then.
-
-    Of a Unix socket it never is, nor is there a port.
-    """
-    server = websocket.scope.get("server")
-    return websocket.client is None and server is not None and server[1] is not None
 
 
 def _ticket(websocket: WebSocket) -> str | None:
@@ -216,7 +201,7 @@ def _options(websocket: WebSocket, hub: StreamHub) -> StreamOptions:
     given = {key: value for key, value in websocket.query_params.items() if key in _OPTIONS}
     try:
         options = StreamOptions.model_validate({key: _value(each) for key, each in given.items()})
-        hub.check(options)
+        check_options(options, hub.settings)
     except ValidationError as error:
         first = error.errors()[0]
         where = "/".join(str(part) for part in first["loc"]) or "options"

@@ -1,8 +1,9 @@
-"""What a stream costs in memory, and whether there is room for it."""
+"""What a stream costs in memory, what it may ask for, and what it may send."""
 
 from __future__ import annotations
 
 from amodal_client.stream_messages import StreamLimits
+from amodal_model.errors import LimitError
 from amodal_model.known_colours import BINS
 from amodal_model.stream_state import state_bytes
 from amodal_service.stream_settings import StreamSettings
@@ -34,6 +35,20 @@ def stream_bytes(options: StreamOptions) -> int:
     remembered = _COLOUR_BYTES if is_given else _FOLLOWED_BYTES
     state = _STEPS * (state_bytes(objects) + objects * remembered)
     return _BASE_BYTES + state + kept + waiting + search
+
+
+def check_options(options: StreamOptions, settings: StreamSettings) -> None:
+    """Refuse options beyond what a stream may ask for.
+
+    Raises:
+        LimitError: one is; names it.
+    """
+    limits = {"max_objects": settings.objects, "max_message_bytes": settings.message_bytes}
+    for name, limit in limits.items():
+        value = getattr(options, name)
+        if value > limit:
+            variable = f"AMODAL_STREAM_{name.removeprefix('max_').upper()}"
+            raise LimitError(f"{name} is {value}, limit {limit} ({variable})")
 
 
 def stream_limits(options: StreamOptions, settings: StreamSettings) -> StreamLimits:

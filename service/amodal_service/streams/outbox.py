@@ -123,11 +123,6 @@ class Outbox:
         self._make_room()
         return len(self._results) < self._limit
 
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes of the results that are kept."""
-        return sum(len(each.packet) for each in self._results)
-
     def finish(self, message: Bye, code: int) -> None:
         """Say goodbye after everything else, and close."""
         self._last = (encode_message(message), CloseStream(code, message.reason, is_error=False))

@@ -82,8 +82,6 @@ class Scheduler:
             for index in range(threads)
         ]
         self._object_s = 0.0
-        self.batches = 0
-        self.frames = 0
 
     def start(self) -> None:
         """Begin to work."""
@@ -170,8 +168,6 @@ class Scheduler:
             done = [self._alone(task) for task in tasks]
         each_s = (time.monotonic() - began_s) / objects
         self._object_s += _SMOOTHING * (each_s - self._object_s)
-        self.batches += 1
-        self.frames += len(tasks)
         self._deliver(list(zip(streams, done, strict=True)))
 
     def _alone(self, task: Task) -> Done:

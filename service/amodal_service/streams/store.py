@@ -7,6 +7,7 @@ to another can no longer write it.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_hex, token_urlsafe
@@ -92,7 +93,7 @@ def create_stream(
         "epoch": 0,
         "state": "placed",
     }
-    new = _new_stream(database, owner, options, replica, values)
+    new = _new_stream(owner, options, replica, values)
     insert_streams(database, [new])
     return new.row, new.token, ticket
 
@@ -103,7 +104,7 @@ class NewStream(NamedTuple):
     Attributes:
         row: as it will be there.
         token: to resume it with.
-        written: its columns.
+        written: its columns, but for the times.
     """
 
     row: StreamRow
@@ -111,29 +112,27 @@ class NewStream(NamedTuple):
     written: Mapping[str, Any]
 
 
-def connected_stream(
-    database: Database, owner: str, options: Mapping[str, Any], replica: str
-) -> NewStream:
+def connected_stream(owner: str, options: Mapping[str, Any], replica: str) -> NewStream:
     """Return a stream that has its first connection; `insert_streams` makes it known."""
-    values = {"epoch": 1, "state": "connected"}
-    return _new_stream(database, owner, options, replica, values)
+    return _new_stream(owner, options, replica, {"epoch": 1, "state": "connected"})
 
 
 def insert_streams(database: Database, new: Sequence[NewStream]) -> None:
     """Write new streams together."""
     with database.write() as connection:
         for each in new:  # one by one: the time is the database's own
-            connection.execute(streams.insert().values(**each.written))
+            now_s = database.now_s()
+            times = {"created_s": now_s, "seen_s": now_s}
+            connection.execute(streams.insert().values(**each.written, **times))
 
 
 def _new_stream(
-    database: Database,
     owner: str,
     options: Mapping[str, Any],
     replica: str | None,
     values: Mapping[str, Any],
 ) -> NewStream:
-    stream_id, secret, now_s = token_hex(16), token_urlsafe(32), database.now_s()
+    stream_id, secret, now_s = token_hex(16), token_urlsafe(32), time.time()
     known = {
         "id": stream_id,
         "owner": owner,
@@ -142,10 +141,8 @@ def _new_stream(
         "replica": replica,
         "state": values["state"],
         "last_result": -1,
-        "created_s": now_s,
-        "seen_s": now_s,
     }
-    row = StreamRow(**known, snapshot_seq=None, snapshot_bytes=0)
+    row = StreamRow(**known, snapshot_seq=None, snapshot_bytes=0, created_s=now_s, seen_s=now_s)
     written = {**known, **values, "token_sha256": digest(secret)}
     return NewStream(row, f"{stream_id}.{secret}", written)
 
@@ -235,12 +232,6 @@ def redeem_ticket(database: Database, ticket: str, replica: str) -> tuple[Stream
         stream_id = connection.execute(query).scalar()
         if stream_id is None:
             raise MissingItemError("the ticket is not valid: unknown, used or expired")
-        return _take_over(database, connection, stream_id, replica)
-
-
-def take_over(database: Database, stream_id: str, replica: str) -> tuple[StreamRow, str]:
-    """Make a stream this replica's, in a new epoch; return it and a new resume token."""
-    with database.write() as connection:
         return _take_over(database, connection, stream_id, replica)
 
 

@@ -5,7 +5,7 @@ import json
 from fastapi.testclient import TestClient
 
 from amodal_service.asyncapi import asyncapi_document
-from amodal_service.routes.streams import SOCKET_PATH
+from amodal_service.handshakes import SOCKET_PATH
 
 
 def test_the_document_names_the_server_and_the_socket(client: TestClient) -> None:

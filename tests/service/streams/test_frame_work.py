@@ -21,7 +21,7 @@ from amodal_client.stream_messages import GivenObject, PromptMessage, PromptObje
 from amodal_client.stream_wire import Codec
 from amodal_model.masks import BoxedMask, mask_iou
 from amodal_model.stream import AmodalSegmenter
-from amodal_service.mask_sources import SOURCES
+from amodal_service.mask_sources import SOURCES, Runtime
 from amodal_service.streams.frame_work import Done, Order, orders_for, work_on
 from amodal_service.streams.memory import StreamMemory
 
@@ -100,7 +100,7 @@ def prompted(
 ) -> Done:
     sent = incoming(seq, (), IMAGE.tobytes(), codec=int(Codec.RGB8))
     asked = [Order(each, -1) for each in orders]
-    finder = SOURCES["prompted"].make("cpu")
+    finder = SOURCES["prompted"].make(Runtime("cpu"))
     work = task(sent, memory, asked, finder, masks="prompted", **options)
     return work_on([work], plain_segmenter())[0]
 
@@ -144,7 +144,7 @@ def test_an_object_that_is_removed_and_given_in_one_frame_is_new() -> None:
 
 
 def test_an_image_is_needed_where_the_service_looks_for_the_masks() -> None:
-    work = task(incoming(0, ()), finder=SOURCES["prompted"].make("cpu"), masks="prompted")
+    work = task(incoming(0, ()), finder=SOURCES["prompted"].make(Runtime("cpu")), masks="prompted")
     (done,) = work_on([work], plain_segmenter())
     assert done.error == "masks 'prompted' need an image in every frame"
 

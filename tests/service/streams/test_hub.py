@@ -19,18 +19,17 @@ from amodal_model.errors import (
     ExpiredError,
     LimitError,
     MissingItemError,
+    ModelError,
     NoSlotError,
     QuotaError,
     UnavailableError,
 )
-from amodal_model.onnx_session import provider_of
-from amodal_model.source_given import GivenSource
 from amodal_service.database import Database, open_database
-from amodal_service.mask_sources import SOURCES
+from amodal_service.mask_sources import Runtime
 from amodal_service.stream_settings import StreamSettings
 from amodal_service.streams import store
-from amodal_service.streams.admission import stream_bytes
-from amodal_service.streams.hub import CAMERA_SNAPSHOT_S, snapshot_pause_s
+from amodal_service.streams.admission import check_options, stream_bytes
+from amodal_service.streams.archive import CAMERA_SNAPSHOT_S, snapshot_pause_s, wanted_pause_s
 from amodal_service.streams.options import StreamOptions
 from amodal_service.streams.outbox import CloseStream
 
@@ -78,7 +77,7 @@ async def test_streams_are_admitted_while_there_is_room(database: Database, cloc
     assert hub.reserved == count * ONE
     message = rf"a stream needs {ONE} bytes, \d+ are free \(AMODAL_STREAM_MEMORY_BYTES\)"
     with pytest.raises(NoSlotError, match=message):
-        await hub.open("o", StreamOptions(**SMALL))
+        await hub.placement.open("o", StreamOptions(**SMALL))
     with pytest.raises(CloseStream, match=message) as caught:
         await hub.connect_new("o", StreamOptions(**SMALL))
     assert caught.value.code == CloseCode.NO_SLOT
@@ -95,7 +94,7 @@ async def test_a_ticket_that_comes_too_late_for_a_slot_leaves_no_stream_held(
 ) -> None:
     hub = await new_hub(database, memory_bytes=max(ONE, 1 << 20))
     count = hub.settings.memory_bytes // ONE
-    placed = [await hub.open("o", StreamOptions(**SMALL)) for _ in range(count + 1)]
+    placed = [await hub.placement.open("o", StreamOptions(**SMALL)) for _ in range(count + 1)]
     for each in placed[:count]:
         await hub.connect(each.ticket)
     with pytest.raises(CloseStream):
@@ -114,14 +113,14 @@ async def test_a_stream_that_vanishes_at_once_never_reaches_the_database(
         Client(hub, await hub.connect_new("o", StreamOptions(**SMALL))) for _ in range(3)
     ]
     await gone.leave()
-    again = await hub.reopen("o", hasty.connected.token, -1)  # sooner than a tick
+    again = await hub.placement.reopen("o", hasty.connected.token, -1)  # sooner than a tick
     assert again.stream_id == hasty.session.terms.stream_id
     await hub.tick()
     with database.read() as connection:
         known = {each.id for each in store.list_streams(connection, "o", 10)}
     assert known == {each.session.terms.stream_id for each in (kept, hasty)}
     with pytest.raises(MissingItemError):
-        await hub.reopen("o", gone.connected.token, -1)
+        await hub.placement.reopen("o", gone.connected.token, -1)
     kept.send(0)
     await hub.work()
     await kept.leave()
@@ -147,7 +146,7 @@ async def test_new_streams_outlast_a_database_that_is_away(
         clock.go_on(3)
         await hub.tick()
         await hub.beat()
-    assert hub.session(client.session.terms.stream_id) is client.session
+    assert hub.roster.find(client.session.terms.stream_id) is client.session
     clock.go_on(3)
     await hub.tick()
     assert state_of(database, client) == "connected"
@@ -162,7 +161,7 @@ async def test_a_camera_s_stream_that_is_followed_by_its_looks_is_stored_more_of
     stored = []
     for options in ({"masks": "motion"}, {}, {"masks": "motion", "mode": "lossless"}):
         client = await open_client(hub, **options)
-        stored.append(hub._wanted_pause_s(client.session))
+        stored.append(wanted_pause_s(client.session.terms.options, hub.settings))
     assert stored == [CAMERA_SNAPSHOT_S, 2.0, 2.0]
 
 
@@ -171,7 +170,7 @@ async def test_an_owner_has_only_so_many_streams(database: Database, clock: Cloc
     hub = await new_hub(database, per_owner=1)
     client = await open_client(hub)
     with pytest.raises(QuotaError, match="1 streams are open, limit 1"):
-        await hub.open("o", StreamOptions())
+        await hub.placement.open("o", StreamOptions())
     with pytest.raises(CloseStream) as caught:
         await hub.connect_new("o", StreamOptions())
     assert caught.value.code == CloseCode.CREDIT_OR_QUOTA
@@ -190,7 +189,7 @@ async def test_options_beyond_the_limits_are_refused(database: Database, clock: 
     ]
     for options, message in cases:
         with pytest.raises(LimitError, match=message):
-            hub.check(StreamOptions(**options))
+            check_options(StreamOptions(**options), hub.settings)
 
 
 @on_a_loop
@@ -200,16 +199,16 @@ async def test_streams_go_where_there_is_most_room(database: Database, clock: Cl
     await first.beat()
     await open_client(first)
     await first.beat()
-    placed = await first.open("o", StreamOptions())
+    placed = await first.placement.open("o", StreamOptions())
     assert placed.url == "http://second"
     client = Client(second, await second.connect(placed.ticket))
     assert client.session.epoch == 1
-    second.is_draining = True
+    second.placement.is_draining = True
     await second.beat()
-    assert (await first.open("o", StreamOptions())).url == ""
-    first.is_draining = True
+    assert (await first.placement.open("o", StreamOptions())).url == ""
+    first.placement.is_draining = True
     with pytest.raises(UnavailableError, match="stopping"):
-        await first.open("o", StreamOptions())
+        await first.placement.open("o", StreamOptions())
 
 
 @on_a_loop
@@ -222,7 +221,7 @@ async def test_a_stream_that_is_held_is_resumed_where_it_is(
     client.send(3)
     await first.work()
     await client.leave()
-    placed = await second.reopen("o", client.connected.token, -1)
+    placed = await second.placement.reopen("o", client.connected.token, -1)
     assert placed.url == "http://first"
     again = Client(first, await first.connect(placed.ticket))
     assert (again.connected.kind, again.connected.received_seq) == ("hot", 3)
@@ -231,7 +230,7 @@ async def test_a_stream_that_is_held_is_resumed_where_it_is(
     await again.lane.read()
     assert [each.header.seq for each in again.lane.results] == [3]
     with pytest.raises(MissingItemError, match="is of no stream"):
-        await second.reopen("another", client.connected.token, -1)
+        await second.placement.reopen("another", client.connected.token, -1)
 
 
 @on_a_loop
@@ -354,7 +353,7 @@ async def test_a_hot_stream_turns_warm_and_can_be_resumed(database: Database, cl
     await other.tick()
     clock.go_on(101)
     with pytest.raises(ExpiredError, match="was left 101 s ago, limit 100"):
-        await other.reopen("o", again.connected.token, -1)
+        await other.placement.reopen("o", again.connected.token, -1)
     clock.go_on(100)
     await other.sweep()
     with database.read() as connection:
@@ -467,10 +466,10 @@ async def test_draining_says_so_finishes_what_is_lossless_and_keeps_all(
         client.send(0)
         client.send(1)
     draining = asyncio.ensure_future(hub.drain())
-    while not hub.is_draining:
+    while not hub.placement.is_draining:
         await asyncio.sleep(0.001)
     with pytest.raises(UnavailableError):
-        await hub.open("o", StreamOptions())
+        await hub.placement.open("o", StreamOptions())
     with pytest.raises(CloseStream) as caught:
         await hub.connect("anything")
     assert caught.value.code == CloseCode.DRAINING
@@ -513,7 +512,7 @@ async def test_a_stream_that_is_killed_ends_for_good(database: Database, clock: 
         await client.leave()
         assert (here.held, here.reserved) == ({}, 0)
         with pytest.raises(ExpiredError, match="has ended"):
-            await here.reopen("o", client.connected.token, -1)
+            await here.placement.reopen("o", client.connected.token, -1)
 
 
 @on_a_loop
@@ -594,7 +593,7 @@ async def test_a_connection_made_while_a_snapshot_is_written_is_not_taken_for_lo
     await hub.work()
     await client.leave()
     clock.go_on(31)
-    ticket = (await hub.reopen("o", client.connected.token, -1)).ticket
+    ticket = (await hub.placement.reopen("o", client.connected.token, -1)).ticket
     write = store.write_changes
 
     def write_late(*args: Any) -> list[str]:
@@ -609,7 +608,7 @@ async def test_a_connection_made_while_a_snapshot_is_written_is_not_taken_for_lo
     monkeypatch.undo()
     (again,) = connected
     assert again.kind == "hot"
-    assert hub.session(again.session.terms.stream_id) is again.session
+    assert hub.roster.find(again.session.terms.stream_id) is again.session
     lane = Client(hub, again).lane
     await lane.read()
     assert lane.closed is None
@@ -625,16 +624,12 @@ def test_many_streams_are_stored_less_often(streams: int, expected_s: float) -> 
 
 
 @on_a_loop
-async def test_prompted_masks_are_found_on_the_provider_of_the_model(
-    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+async def test_prompted_masks_are_not_found_on_the_cpu_where_a_gpu_is_required(
+    database: Database, clock: Clock
 ) -> None:
-    asked: list[str] = []
-
-    def make(provider: str) -> GivenSource:
-        asked.append(provider)
-        return GivenSource()
-
-    monkeypatch.setitem(SOURCES, "prompted", SOURCES["prompted"]._replace(make=make))
-    hub = await new_hub(database)
-    await open_client(hub, **SMALL, masks="prompted")
-    assert asked == [provider_of(hub.segmenter.engine.info.requested)]
+    runtime = Runtime("cpu", require_gpu=True)
+    hub = await DrivenHub(database, StreamSettings(), "http://a", runtime).begin()
+    await open_client(hub, **SMALL)
+    with pytest.raises(ModelError, match="a GPU is required, but CPUExecutionProvider runs"):
+        await open_client(hub, **SMALL, masks="prompted")
+    assert hub.reserved == ONE  # and nothing for the one that could not be

@@ -207,8 +207,12 @@ class Walk:
         walker = Walker(mode)
         hub = self.dice.choice(self.hubs)
         try:
-            placed = await hub.open("o", StreamOptions(**options))
-            target = next(each for each in self.hubs if each._url == (placed.url or hub._url))
+            placed = await hub.placement.open("o", StreamOptions(**options))
+            target = next(
+                each
+                for each in self.hubs
+                if each.placement.url == (placed.url or hub.placement.url)
+            )
             walker.meet(Client(target, await target.connect(placed.ticket)))
         except (AmodalError, CloseStream):
             self.counts["no slot"] += 1
@@ -360,9 +364,9 @@ class Walk:
     async def _resume(self, walker: Walker) -> None:
         asked = self.dice.choice(self.hubs)
         try:
-            placed = await asked.reopen("o", walker.token, walker.last_result)
-            urls = [hub._url for hub in self.hubs]
-            hub = self.hubs[urls.index(placed.url or asked._url)]
+            placed = await asked.placement.reopen("o", walker.token, walker.last_result)
+            urls = [hub.placement.url for hub in self.hubs]
+            hub = self.hubs[urls.index(placed.url or asked.placement.url)]
             client = Client(hub, await hub.connect(placed.ticket))
         except (CloseStream, UnavailableError):
             self.counts["no slot"] += 1
@@ -400,7 +404,7 @@ class Walk:
             await zombie.work()
             await zombie.tick()
             await zombie.beat()  # finds out what it has lost
-            store.forget_replica(self.database, zombie.replica_id)
+            store.forget_replica(self.database, zombie.placement.replica_id)
             for key, row in self._rows().items():
                 if key in held and rows[key].epoch != held[key]:
                     assert row == rows[key]
@@ -441,7 +445,7 @@ class Walk:
             await asyncio.sleep(0.002)
         await draining
         assert hub.reserved == 0
-        await hub._try(store.forget_replica, self.database, hub.replica_id)
+        await hub.ledger.attempt(store.forget_replica, hub.placement.replica_id)
         self.hubs[index] = await self._new_hub(index)
 
     async def finish(self) -> None:
