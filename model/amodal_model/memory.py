@@ -25,12 +25,12 @@ class MemoryState(NamedTuple, Generic[ArrayT]):
 
     Attributes:
         maps: (N, 4, S, S) float in [0, 1]. ``latest``: the pixel's last seen label (object 1,
-            background 0). ``known``: 1 when seen now, fading with its age, 0 if never seen.
-            ``average``: running mean of the seen labels. ``keyframe``: the visible mask of the
-            least obstructed view so far.
+            background 0). ``known``: 1 when seen now, fading with its age to .35, 0 if never
+            seen. ``average``: running mean of the seen labels. ``keyframe``: the visible mask of
+            the least obstructed view so far.
         scalars: (N, 2) float. ``keyframe_quality``: share of the keyframe's contour that touched
             no other object and no border, fading slowly. ``frames_hidden``: frames since any
-            pixel of the object was visible.
+            pixel of the object was visible, at most 35.
     """
 
     maps: ArrayT

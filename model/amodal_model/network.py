@@ -20,6 +20,10 @@ from amodal_model.memory import MemoryState, StepInputs, StepOutputs
 
 KNOWN_FADE = 0.97
 """What a frame's age leaves of ``known``."""
+KNOWN_LEAST = 0.35
+"""What is left of ``known`` in the end, after 35 frames: the clips to learn from are as long."""
+HIDDEN_MOST = 35.0
+"""Frames beyond which ``frames_hidden`` does not count, for the same reason."""
 AVERAGE_RATE = 0.15
 KEYFRAME_FADE = 0.995
 EVIDENCE_LOGIT = 3.0
@@ -105,12 +109,16 @@ def write(
     rate = torch.where(known > 0, AVERAGE_RATE, 1.0) * seen
     average = average + rate * (own - average)
     latest = latest + seen * (own - latest)
-    known = torch.maximum(seen, known * KNOWN_FADE ** gap[:, None, None, None])
+    faded = torch.maximum(
+        known * KNOWN_FADE ** gap[:, None, None, None], known.clamp(max=KNOWN_LEAST)
+    )
+    known = torch.maximum(seen, faded)
     quality, is_visible = view_quality(own, blocked)
     best = moved.scalars[:, 0] * KEYFRAME_FADE**gap
     is_better = (quality >= best) & is_visible
     keyframe = torch.where(is_better[:, None, None, None], own, keyframe)
-    hidden = torch.where(is_visible, torch.zeros_like(gap), moved.scalars[:, 1] + gap)
+    frames = (moved.scalars[:, 1] + gap).clamp(max=HIDDEN_MOST)
+    hidden = torch.where(is_visible, torch.zeros_like(gap), frames)
     maps = torch.cat([latest, known, average, keyframe], 1)
     return MemoryState(maps, torch.stack([torch.where(is_better, quality, best), hidden], 1))
 

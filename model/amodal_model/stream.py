@@ -34,7 +34,7 @@ from amodal_model.stream_state import (
     state_from_arrays,
     take,
 )
-from amodal_model.tracks import MotionConfig, Placed, View, follow, predict
+from amodal_model.tracks import MotionConfig, Placed, View, follow, predict, template_of
 from amodal_model.visible_source import Expectation
 
 MAX_OBJECTS = 1024
@@ -330,6 +330,7 @@ def _move(
 ) -> tuple[list[Estimate], StreamState]:
     """Return the estimates of a frame and the state for the next, from what the network said."""
     state, gap, tracks = step.state, step.frame_gap, placed.tracks
+    templates = template_of(outputs.template)
     is_seen = np.array([mask.area > 0 for mask in step.own])
     hidden = np.where(is_seen, 0, state.frames_hidden + gap).astype(np.float32)
     windows = [Window(*window) for window in tracks.window.tolist()]
@@ -353,7 +354,7 @@ def _move(
                 outputs.logits,
                 outputs.confidence.tolist(),
                 hidden.tolist(),
-                outputs.template,
+                templates,
                 strict=True,
             )
         )
@@ -361,7 +362,7 @@ def _move(
     is_inside = _reaches_frame(tracks.window, state.frame_size)
     outside = np.where(is_inside, 0, state.frames_outside + gap).astype(np.float32)
     return estimates, state._replace(
-        tracks=tracks._replace(template=outputs.template),
+        tracks=tracks._replace(template=templates),
         memory=memory,
         frames_hidden=hidden,
         frames_outside=outside,

@@ -40,6 +40,8 @@ MISSING_OPEN = 0.2
 is one in which the mask is missing, not the object."""
 MISSING_SIGMA = 4.0
 """Standard deviation of the place, template pixels, above which it may be misplaced instead."""
+LEAST_KNOWN = 1e-6
+"""Of ``known``: below, nothing is."""
 FORGET_SHOWN = 0.25
 """Share of the remembered silhouette's area that must show to tell that it is another shape."""
 LEAST_NOISE = 1.0
@@ -157,6 +159,17 @@ def new_tracks(count: int) -> Tracks:
         np.zeros((count, 2, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32),
         np.ones(count, bool),
     )
+
+
+def template_of(remembered: Float32[np.ndarray, "N 2 s s"]) -> Float32[np.ndarray, "N 2 s s"]:
+    """Return what objects are placed by, of what the network remembers (`StepOutputs.template`).
+
+    To the network what was not seen for a second is half forgotten. Of an object that is hidden
+    nothing newer is known, so where it is to be found what was seen last counts in full.
+    """
+    known = remembered[:, 1:]
+    newest = known.max((2, 3), keepdims=True)
+    return np.concatenate([remembered[:, :1], known / np.maximum(newest, LEAST_KNOWN)], 1)
 
 
 def follow(

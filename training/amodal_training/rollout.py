@@ -24,7 +24,7 @@ from amodal_model.memory import (
 )
 from amodal_model.network import remember
 from amodal_model.placement import PlacementConfig
-from amodal_model.tracks import MotionConfig, View, follow, new_tracks
+from amodal_model.tracks import MotionConfig, View, follow, new_tracks, template_of
 from amodal_training.occluders import PastedSequence
 
 
@@ -100,7 +100,7 @@ def roll_out(sequences: Sequence[PastedSequence], following: Following | None = 
             tensors = tensors._replace(crop=without_others(tensors.crop))
         moved, memory, template = remember(tensors, memory)
         maps[ready], scalars[ready] = memory
-        chosen = chosen._replace(template=template.numpy())
+        chosen = chosen._replace(template=template_of(template.numpy()))
         for before, after in zip(tracks, chosen, strict=True):
             before[ready] = after
         shown = [sequences[row] for row in ready]
