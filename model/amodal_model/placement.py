@@ -84,6 +84,7 @@ def register(
     search: Float32[np.ndarray, "N 3 72 72"],
     prior: tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, " N"], Float32[np.ndarray, " N"]],
     config: PlacementConfig,
+    expected: Float32[np.ndarray, "N 2"] | None = None,
 ) -> Registration:
     """Register remembered silhouettes to the masks around their predicted windows.
 
@@ -94,6 +95,8 @@ def register(
         prior: variance of the prediction along each axis, template pixels², of the log scale,
             and of the turn.
         config: weights of the masks against the motion.
+        expected: where the motion has them, template pixels from the searched windows' middle,
+            which is there by default. It counts where displacements are searched.
     """
     count = silhouette.shape[0]
     place = np.zeros((count, 4), np.float32)
@@ -108,7 +111,9 @@ def register(
     if lost.any():
         seen = np.maximum(1 - _grow(1 - open_part[lost]), own[lost]).astype(np.float32)
         picked = silhouette[lost], known[lost]
-        place[lost, :2] = _search_shift(*picked, own[lost], seen, prior[0][lost], config)
+        at = np.zeros((count, 2), np.float32) if expected is None else expected
+        motion = at[lost], prior[0][lost]
+        place[lost, :2] = _search_shift(*picked, own[lost], seen, motion, config)
         views = _resample(own, open_part, range(count), place)
     precision = 1 / np.stack([prior[0], prior[0], prior[1], prior[2]], 1)
     remembered, masks = (silhouette, known), (own, open_part)
@@ -291,12 +296,13 @@ def _search_shift(
     known: Float32[np.ndarray, "N 48 48"],
     own: Float32[np.ndarray, "N 72 72"],
     seen: Float32[np.ndarray, "N 72 72"],
-    prior_variance: Float32[np.ndarray, " N"],
+    motion: tuple[Float32[np.ndarray, "N 2"], Float32[np.ndarray, " N"]],
     config: PlacementConfig,
 ) -> Float32[np.ndarray, "N 2"]:
     """Return the best displacement on a grid of two template pixels.
 
     The disagreement sum(seen * known * |T - V|) over all displacements is two correlations.
+    The motion says which displacement it expects, and with what variance.
     """
     silhouette, known, own, seen = (_halve(maps) for maps in (silhouette, known, own, seen))
     object_part, visible_part, gain = silhouette * known, own * seen, seen * (1 - 2 * own)
@@ -307,9 +313,12 @@ def _search_shift(
             visible_part[index], known[index], cv2.TM_CCORR
         ) + cv2.matchTemplate(gain[index], object_part[index], cv2.TM_CCORR)
     offsets = 2 * (np.arange(side, dtype=np.float32) - side // 2)
-    distance = offsets[:, None] ** 2 + offsets[None, :] ** 2
+    expected, variance = motion
+    across = (offsets - expected[:, :1]) ** 2
+    down = (offsets - expected[:, 1:]) ** 2
+    distance = down[:, :, None] + across[:, None, :]
     # one pixel here is four of the template's
-    energy = 4 * disagreement / config.mask_noise + distance / prior_variance[:, None, None]
+    energy = 4 * disagreement / config.mask_noise + distance / variance[:, None, None]
     best = energy.reshape(len(own), -1).argmin(1)
     return np.stack([offsets[best % side], offsets[best // side]], 1)
 

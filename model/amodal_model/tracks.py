@@ -25,7 +25,7 @@ from amodal_model.geometry import (
     sample_masks,
     window_around,
 )
-from amodal_model.masks import BoxedMask, add_mask
+from amodal_model.masks import BoxedMask, add_mask, overlap_area
 from amodal_model.memory import CROP_SIDE, StepInputs
 from amodal_model.placement import (
     SEARCH_RATIO,
@@ -42,6 +42,14 @@ MISSING_SIGMA = 4.0
 """Standard deviation of the place, template pixels, above which it may be misplaced instead."""
 LEAST_KNOWN = 1e-6
 """Of ``known``: below, nothing is."""
+JUMP = 0.3
+"""Variance of the place, where a window was brought after its object, over the square of that."""
+LOST_MIDDLE = 0.1
+"""As `MotionConfig.middle`, for objects that show beside where they were expected."""
+LOST_SIGMA = 4.0
+"""Standard deviation of the place, template pixels, above which one may show anywhere beside it."""
+ELSEWHERE = 0.5
+"""Share of what shows of an object beside its silhouette from which that is misplaced."""
 FORGET_SHOWN = 0.25
 """Share of the remembered silhouette's area that must show to tell that it is another shape."""
 LEAST_NOISE = 1.0
@@ -192,6 +200,7 @@ def follow(
     tracks = tracks._replace(jitters=jitters, areas=areas)
     views = _with_noise(views, jitters)
     predicted = predict(tracks, gap, motion)
+    expected = predicted.window[:, :2]
     predicted = _catch_up(predicted, views, motion)
     search = _search_crops(predicted, views)
     is_missing = _lacks_mask(predicted, search)
@@ -202,7 +211,8 @@ def follow(
     if stand_ins:
         views = _with_stand_ins(views, stand_ins)
         search = _search_crops(predicted, views)
-    placed, misfit = _place(tracks, predicted, (search, is_missing), gap, (placement, motion))
+    seen = search, is_missing, expected
+    placed, misfit = _place(tracks, predicted, seen, gap, (placement, motion))
     is_other = _looks_other(predicted, misfit, search, motion)
     for row in np.flatnonzero(is_other).tolist():
         usual = float(predicted.misfit[row])
@@ -306,7 +316,8 @@ def _catch_up(tracks: Tracks, views: Sequence[View], motion: MotionConfig) -> Tr
             window[index] = window_around(view.own.bbox_xyxy, motion.window_ratio)
             continue
         x, y, side, _ = window[index].tolist()
-        reach = motion.middle * side
+        is_lost = variance[index] > LOST_SIGMA**2 and _is_elsewhere(tracks, index, view.own)
+        reach = (LOST_MIDDLE if is_lost else motion.middle) * side
         # how far the box's centre is beyond the middle of the window
         offset_x, offset_y = (x0 + x1) / 2 - x, (y0 + y1) / 2 - y
         excess_x = offset_x - min(max(offset_x, -reach), reach)
@@ -314,14 +325,22 @@ def _catch_up(tracks: Tracks, views: Sequence[View], motion: MotionConfig) -> Tr
         if excess_x or excess_y:
             window[index, :2] = x + excess_x, y + excess_y
             jump = (excess_x**2 + excess_y**2) * (TEMPLATE_SIDE / side) ** 2
-            variance[index] = min(variance[index] + jump, TEMPLATE_SIDE**2)
+            variance[index] = min(variance[index] + JUMP * jump, TEMPLATE_SIDE**2)
     return tracks._replace(window=window, variance=variance.astype(np.float32))
+
+
+def _is_elsewhere(tracks: Tracks, row: int, own: BoxedMask) -> bool:
+    """Return whether most of what shows of an object lies beside where it was expected."""
+    expected = _silhouette(tracks, row, own.frame_size)
+    return overlap_area(own, expected) < (1 - ELSEWHERE) * own.area
 
 
 def _place(
     before: Tracks,
     predicted: Tracks,
-    seen: tuple[Float32[np.ndarray, "M 3 72 72"], Bool[np.ndarray, " N"]],
+    seen: tuple[
+        Float32[np.ndarray, "M 3 72 72"], Bool[np.ndarray, " N"], Float64[np.ndarray, "N 2"]
+    ],
     gap: float,
     config: tuple[PlacementConfig, MotionConfig],
 ) -> tuple[Tracks, Float32[np.ndarray, " N"]]:
@@ -332,12 +351,12 @@ def _place(
     Args:
         before: the objects as the last frame left them.
         predicted: as they are expected in this one.
-        seen: crops around those that are not new, and for which only the mask is missing: those
-            coast.
+        seen: crops around those that are not new; for which only the mask is missing: those coast;
+            and where the motion had them, frame pixels.
         gap: frames since the last step.
         config: of registration and motion.
     """
-    (search, is_missing), (placement, motion) = seen, config
+    (search, is_missing, expected), (placement, motion) = seen, config
     old = np.flatnonzero(~predicted.is_new)
     template = predicted.template[old]
     prior = predicted.variance[old]
@@ -346,7 +365,9 @@ def _place(
     known = template[:, 1]
     if is_missing.any():
         known = np.where(is_missing[old, None, None], np.float32(0), known)
-    found = register(template[:, 0], known, search, (prior, scale_prior, turn_prior), placement)
+    prior_of_all = prior, scale_prior, turn_prior
+    ahead = _in_window(expected[old] - predicted.window[old, :2], predicted.window[old])
+    found = register(template[:, 0], known, search, prior_of_all, placement, ahead)
     window = predicted.window.copy()
     window[old, :2] += _in_frame(found.shift_xy, window[old])
     window[old, 2] *= np.exp(found.log_scale)
@@ -445,6 +466,16 @@ def _in_frame(
     x, y = shift_xy[:, 0], shift_xy[:, 1]
     turned = np.stack([along * x - across * y, across * x + along * y], 1)
     return np.asarray(turned * (windows[:, 2:3] / TEMPLATE_SIDE))
+
+
+def _in_window(
+    shift_xy: Float64[np.ndarray, "N 2"], windows: Float64[np.ndarray, "N 4"]
+) -> Float32[np.ndarray, "N 2"]:
+    """Return displacements in frame pixels as template pixels of windows."""
+    along, across = np.cos(windows[:, 3]), np.sin(windows[:, 3])
+    x, y = shift_xy[:, 0], shift_xy[:, 1]
+    turned = np.stack([along * x + across * y, along * y - across * x], 1)
+    return np.asarray(turned * (TEMPLATE_SIDE / windows[:, 2:3]), np.float32)
 
 
 def _search_crops(tracks: Tracks, views: Sequence[View]) -> Float32[np.ndarray, "M 3 72 72"]:
