@@ -10,8 +10,10 @@ from torch import Tensor  # noqa: E402
 
 from amodal_model.memory import CROP_SIDE, MemoryState, StepInputs  # noqa: E402
 from amodal_model.network import (  # noqa: E402
+    HIDDEN_MOST,
     KEYFRAME_FADE,
     KNOWN_FADE,
+    KNOWN_LEAST,
     AmodalNetwork,
     NetworkConfig,
     dilate,
@@ -79,6 +81,17 @@ def test_known_fades_with_the_frames_that_pass() -> None:
     hidden = [frame(OBJECT, OCCLUDER), frame(OBJECT, OCCLUDER, gap=3.0)]
     known = remembered(frame(OBJECT), *hidden).maps[0, 1]
     assert known[40, 50] == pytest.approx(KNOWN_FADE**4)
+
+
+def test_what_is_hidden_for_long_looks_as_it_did_in_the_clips_to_learn_from() -> None:
+    """Nothing fades further, nor counts on; what is known less, at a rim, stays so."""
+    memory = remembered(frame(OBJECT), *[frame(NOTHING, box(20, 20, 80, 80))] * 60)
+    assert memory.maps[0, 1, 40, 50] == pytest.approx(KNOWN_LEAST)
+    assert memory.scalars[0, 1] == HIDDEN_MOST
+    rim = memory._replace(maps=memory.maps * 0.1)
+    inputs = frame(NOTHING, box(20, 20, 80, 80))
+    after = remember(inputs, rim).memory.maps[0, 1]
+    assert after[40, 50] == pytest.approx(0.1 * KNOWN_LEAST)
 
 
 def test_never_seen_pixels_are_not_known() -> None:

@@ -9,7 +9,7 @@ from amodal_model.geometry import Coverage, Window
 from amodal_model.masks import BoxedMask, box_mask, empty_mask, mask_iou
 from amodal_model.memory import StepInputs
 from amodal_model.placement import TEMPLATE_SIDE, PlacementConfig
-from amodal_model.tracks import MotionConfig, Tracks, View, follow, new_tracks
+from amodal_model.tracks import MotionConfig, Tracks, View, follow, new_tracks, template_of
 
 SIZE = (120, 200)
 NOTHING = empty_mask(SIZE)
@@ -290,3 +290,32 @@ def test_object_that_vanishes_under_a_wall_is_hidden() -> None:
         _, tracks = step(tracks, view(box_of(index)))
     inputs, _ = step(tracks, view(NOTHING, rectangle(66, 36, 104, 74)))
     assert inputs.crop[0, 1].mean() < 0.95
+
+
+def test_what_shows_beside_its_place_is_placed_by_what_shows() -> None:
+    """A box moved up by 30 pixels behind a wall: its left edge comes out where nobody expected."""
+    tracks, wall = new_tracks(1), rectangle(60, 0, 200, 120)
+    for left in (10, 18, 26, 34, 42, 50, 58):
+        own = rectangle(left, 60, min(left + 40, 60), 100)
+        _, tracks = step(tracks, view(own, wall))
+    for _ in range(60):
+        _, tracks = step(tracks, view(NOTHING, wall))
+    assert tracks.variance[0] > 16
+    template = np.zeros((1, 2, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32)
+    template[0, 0, 8:40, 8:40], template[0, 1] = 1, 1
+    tracks = tracks._replace(template=template)
+    tracks.window[0, 1:] = 80, 60, 0
+    _, after = step(tracks, view(rectangle(52, 20, 60, 60), wall))
+    x, y, side, _ = after.window[0]
+    assert abs(y - 40) < 5
+    assert abs(x - side / 3 - 52) < 8, "its left edge is where it shows"
+
+
+def test_what_is_hidden_is_placed_by_what_was_seen_last_however_long_ago() -> None:
+    remembered = np.random.default_rng(0).random((2, 2, 4, 4)).astype(np.float32)
+    remembered[1] = 0
+    old = remembered.copy()
+    old[:, 1] *= 0.35
+    np.testing.assert_allclose(template_of(old), template_of(remembered), rtol=1e-6)
+    assert template_of(old)[0, 1].max() == 1
+    np.testing.assert_array_equal(template_of(remembered)[1], 0)
