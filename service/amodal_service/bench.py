@@ -146,7 +146,7 @@ def _example_step() -> tuple[StepInputs[np.ndarray], MemoryState[np.ndarray]]:
     crop[:, 0, side // 4 : side // 2, side // 4 : -side // 4] = 1
     crop[:, 1, side // 2 :, side // 8 : -side // 8] = 1
     theta = np.tile(np.eye(2, 3, dtype=np.float32), (OBJECTS, 1, 1))
-    context = np.tile(np.array([0.02, 1, 0.01, 0, 0], np.float32), (OBJECTS, 1))
+    context = np.tile(np.array([0.02, 1, 0.01, 0, 0, 0.05], np.float32), (OBJECTS, 1))
     maps = np.zeros((OBJECTS, len(MAP_NAMES), side, side), np.float32)
     maps[:, :, side // 4 : -side // 4, side // 4 : -side // 4] = 0.9
     scalars = np.tile(np.array([0.9, 0], np.float32), (OBJECTS, 1))
