@@ -23,6 +23,7 @@ UNKNOWN = -1.0
 RIM = 1.5
 """How far contours are off at most, over how far they usually are."""
 LARGEST_RIM = 8
+"""Frame pixels."""
 UNSURE = 0.4
 """Share of the strip along a visible contour, as wide as the noise, that is wrong."""
 _SHAKES = 6**0.5

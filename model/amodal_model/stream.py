@@ -34,7 +34,9 @@ from amodal_model.stream_state import (
     state_from_arrays,
     take,
 )
-from amodal_model.tracks import MotionConfig, Placed, View, follow, predict, template_of
+from amodal_model.track_state import MotionConfig, predict, template_of
+from amodal_model.tracks import Placed, follow
+from amodal_model.views import View
 from amodal_model.visible_source import Expectation
 
 MAX_OBJECTS = 1024

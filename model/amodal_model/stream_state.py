@@ -13,7 +13,7 @@ from amodal_model.engine import Engine, take_rows
 from amodal_model.errors import InputError
 from amodal_model.masks import BoxedMask
 from amodal_model.memory import CROP_SIDE, MAP_NAMES, SCALAR_NAMES, MemoryState
-from amodal_model.tracks import Tracks, new_tracks
+from amodal_model.track_state import Tracks, new_tracks
 
 
 class StreamState(NamedTuple):

@@ -9,7 +9,9 @@ from amodal_model.geometry import Coverage, Window
 from amodal_model.masks import BoxedMask, box_mask, empty_mask, mask_iou
 from amodal_model.memory import StepInputs
 from amodal_model.placement import TEMPLATE_SIDE, PlacementConfig
-from amodal_model.tracks import MotionConfig, Tracks, View, follow, new_tracks, template_of
+from amodal_model.track_state import MotionConfig, Tracks, new_tracks, template_of
+from amodal_model.tracks import follow
+from amodal_model.views import View
 
 SIZE = (120, 200)
 NOTHING = empty_mask(SIZE)

@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 
 from amodal_model.placement import PlacementConfig
-from amodal_model.tracks import MotionConfig
+from amodal_model.track_state import MotionConfig
 from amodal_training.occluders import PasteConfig
 from amodal_training.rollout import Following
 from amodal_training.trainer import TrainConfig

@@ -24,7 +24,9 @@ from amodal_model.memory import (
 )
 from amodal_model.network import remember
 from amodal_model.placement import PlacementConfig
-from amodal_model.tracks import MotionConfig, View, follow, new_tracks, template_of
+from amodal_model.track_state import MotionConfig, new_tracks, template_of
+from amodal_model.tracks import follow
+from amodal_model.views import View
 from amodal_training.occluders import PastedSequence
 
 
@@ -35,7 +37,7 @@ class Batch(NamedTuple):
         crop: (M, 3, S, S) own, others, outside.
         maps: (M, 4, S, S) the memory moved into the frame's window, before it is written.
         scalars: (M, 2) see `MemoryState.scalars`, also before.
-        context: (M, 5) see `StepInputs.context`.
+        context: (M, 6) see `StepInputs.context`.
         answer: (M, S, S) the target before pasting.
         unknown: (M, S, S) where the answer is not known, outside included.
         is_carried: (M,) see `PastedSequence`: the answer teaches how sure one can be, not shapes.
@@ -44,7 +46,7 @@ class Batch(NamedTuple):
     crop: UInt8[np.ndarray, "M 3 S S"]
     maps: UInt8[np.ndarray, "M 4 S S"]
     scalars: Float32[np.ndarray, "M 2"]
-    context: Float32[np.ndarray, "M 5"]
+    context: Float32[np.ndarray, "M 6"]
     answer: UInt8[np.ndarray, "M S S"]
     unknown: UInt8[np.ndarray, "M S S"]
     is_carried: Bool[np.ndarray, " M"]
