@@ -17,7 +17,7 @@ from amodal_model.views import View, crops_of
 
 FORGET_SHOWN = 0.25
 """Share of the remembered silhouette's area that must show to tell that it is another shape."""
-LEAST_NOISE = 1.0
+LEAST_NOISE = 1.5
 """Frame pixels by which contours are taken to be off at least, in misfits that make forget."""
 
 
