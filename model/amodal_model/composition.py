@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from amodal_model.contour_noise import confidence_under, rim_of
 from amodal_model.geometry import Window, paste_logits, paste_positive, paste_values
@@ -28,6 +28,14 @@ from amodal_model.results import PARTIAL_FROM, FrameResult, ObjectResult, Object
 
 OPEN_LOGIT = 2.0
 """Logit above which a hidden part is believed where no other mask could hide it."""
+HIDDEN_BLUR = 2.0
+"""Standard deviation, crop pixels, by which logits are smoothed while nothing of an object shows.
+
+Nothing has a sharp contour then, and what is made of a long memory has crumbs and gaps.
+"""
+
+CRUMB_SHARE = 0.3
+"""Area of the largest part of an entirely hidden silhouette below which other parts are crumbs."""
 
 
 class Evidence(NamedTuple):
@@ -95,6 +103,21 @@ class Silhouette(NamedTuple):
     def front(self) -> BoxedMask:
         """The pixels where it can hide others."""
         return self.visible if self.stand_in is None else self.stand_in
+
+
+def without_crumbs(pixels: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Return the parts of a mask that are no crumbs beside its largest one."""
+    if not pixels.any():  # OpenCV takes no empty image
+        return pixels
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(pixels.view(np.uint8))
+    areas = stats[:, cv2.CC_STAT_AREA]
+    areas[0] = 0
+    return np.asarray((areas >= CRUMB_SHARE * areas.max())[parts])
+
+
+def smooth(logits: Float32[np.ndarray, "S S"]) -> Float32[np.ndarray, "S S"]:
+    """Return the logits of an object of which nothing shows, smoothed."""
+    return np.asarray(cv2.GaussianBlur(logits, (0, 0), HIDDEN_BLUR), np.float32)
 
 
 def cover(masks: Iterable[BoxedMask], frame_size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:
@@ -207,6 +230,8 @@ def _amodal_mask(entry: Silhouette, coverage: UInt8[np.ndarray, "H W"]) -> Boxed
         pixels = np.asarray(cv2.dilate(pixels.view(np.uint8), kernel)).view(bool)
     pixels &= entry.logits > 0
     pixels |= entry.logits > OPEN_LOGIT
+    if not visible.area:
+        pixels = without_crumbs(pixels)
     pixels |= mine
     box = enclose_boxes(entry.bbox_xyxy, visible.bbox_xyxy)
     if box != entry.bbox_xyxy:

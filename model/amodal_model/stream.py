@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
-from amodal_model.composition import Estimate, Evidence, complete, cover
+from amodal_model.composition import Estimate, Evidence, complete, cover, smooth
 from amodal_model.engine import Engine, step_together, take_rows
 from amodal_model.errors import InputError, LimitError
 from amodal_model.frame_size import check_frame_size, check_image
@@ -341,7 +341,7 @@ def _move(
             track_id,
             mask,
             window,
-            logits,
+            logits if mask.area else smooth(logits),
             (whole, part),
             h,
             Evidence(window, template),

@@ -19,6 +19,7 @@ GROUP = "amodal.commands"
 _HELP = {
     "train": "Train on unlabeled video (self-supervised).",
     "evaluate": "Measure a model on a dataset with whole silhouettes, next to the baselines.",
+    "evaluate-drawn": "Measure a model on video without labels: occlusions drawn over it.",
     "export": "Export a checkpoint to ONNX, checked against torch.",
     "benchmark": "Make a development benchmark.",
     "shapes": "Collect silhouettes of vector art into a library to train on.",

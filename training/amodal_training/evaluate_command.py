@@ -16,7 +16,7 @@ from amodal_model.clip import Mode
 from amodal_model.errors import InputError
 from amodal_model.source_prompted import PromptedSource
 from amodal_model.stream import AmodalSegmenter
-from amodal_training.evaluation import EvaluationOptions, evaluate_dataset
+from amodal_training.evaluation import Evaluation, EvaluationOptions, evaluate_dataset
 from amodal_training.evaluation_following import FirstPrompt, following, prompted_source
 from amodal_training.evaluation_identity import evaluate_identity, identity_methods
 from amodal_training.evaluation_method import segmenter_method
@@ -73,8 +73,7 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
     ] = False,
 ) -> None:
     """Print the figures of a model on a dataset with amodal ground truth, next to the baselines."""
-    if json_path is not None and (json_path.is_dir() or not json_path.absolute().parent.is_dir()):
-        raise InputError(f"--json {json_path}: must be a file in a folder that exists")
+    check_json_path(json_path)
     first = _first_prompt(masks, is_completed=not (model == "none" or identity or prompted))
     if prompted:
         segmenter = None if model == "none" else amodal_model.load(model)
@@ -98,16 +97,7 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
     )
     options = EvaluationOptions(not no_baselines, flow, limit_clips, True, noise, follow)
     evaluation = evaluate_dataset(dataset, methods, options)
-    reports = report_on(evaluation)
-    console = Console()
-    for name, segmenter in segmenters:
-        info = segmenter.engine.info
-        console.print(
-            f"{name}: {info.model_name} {info.model_version}, {info.precision}, {info.actual}"
-        )
-    print_report(console if console.is_terminal else Console(width=_WIDE), evaluation, reports)
-    if json_path is not None:
-        write_json(json_path, {"mode": mode, **report_json(evaluation, reports)})
+    show_evaluation(evaluation, segmenters, mode, json_path)
 
 
 def _first_prompt(masks: str, *, is_completed: bool) -> FirstPrompt | None:
@@ -139,6 +129,25 @@ def _evaluate_prompted(
         write_json(target, propagation_json(found))
 
 
+def show_evaluation(
+    evaluation: Evaluation,
+    segmenters: Sequence[tuple[str, AmodalSegmenter]],
+    mode: Mode,
+    json_path: Path | None,
+) -> None:
+    """Print the tables of an evaluation, and write its JSON where that is wanted."""
+    reports = report_on(evaluation)
+    console = Console()
+    for name, segmenter in segmenters:
+        info = segmenter.engine.info
+        console.print(
+            f"{name}: {info.model_name} {info.model_version}, {info.precision}, {info.actual}"
+        )
+    print_report(console if console.is_terminal else Console(width=_WIDE), evaluation, reports)
+    if json_path is not None:
+        write_json(json_path, {"mode": mode, **report_json(evaluation, reports)})
+
+
 def evaluate_ids(
     dataset: Path,
     segmenters: Sequence[tuple[str, AmodalSegmenter]],
@@ -151,6 +160,16 @@ def evaluate_ids(
     print_identity(Console(), evaluation)
     if json_path is not None:
         write_json(json_path, identity_json(evaluation))
+
+
+def check_json_path(path: Path | None) -> None:
+    """Refuse a file that could not be written after all the work.
+
+    Raises:
+        InputError: it is a folder, or in none that exists.
+    """
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise InputError(f"--json {path}: must be a file in a folder that exists")
 
 
 def parse_also(entry: str, mode: Mode) -> tuple[str, str]:

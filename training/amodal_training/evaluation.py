@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from amodal_model.errors import InputError
-from amodal_model.masks import BoxedMask, empty_mask, union
+from amodal_model.masks import BoxedMask, empty_mask, subtract, union
 from amodal_training.baseline_flow import shifts_by_flow
 from amodal_training.baselines import (
     BASELINES,
@@ -25,7 +25,7 @@ from amodal_training.baselines import (
     ObjectClip,
     complete_by_baselines,
 )
-from amodal_training.evaluation_clip import EvaluationClip, EvaluationSet, open_evaluation_set
+from amodal_training.evaluation_clip import ClipSet, EvaluationClip, open_evaluation_set
 from amodal_training.evaluation_method import Method, TrackPrediction
 from amodal_training.evaluation_noise import disturb
 from amodal_training.evaluation_order import (
@@ -141,11 +141,26 @@ def evaluate_dataset(
         DatasetError: the folder does not hold such a dataset.
         InputError: two methods share a name, or a prediction does not fit the clip.
     """
+    return evaluate_clips(open_evaluation_set(dataset, options.limit_clips), methods, options)
+
+
+def evaluate_clips(
+    clip_set: ClipSet, methods: Sequence[Method], options: EvaluationOptions = DEFAULT_OPTIONS
+) -> Evaluation:
+    """Measure methods and baselines on clips.
+
+    Args:
+        clip_set: the clips.
+        methods: what to measure; may be empty.
+        options: what to run beside them.
+
+    Raises:
+        InputError: two methods share a name, or a prediction does not fit the clip.
+    """
     names = [method.name for method in methods]
     taken = sorted({name for name in names if name in BASELINES or names.count(name) > 1})
     if taken:
         raise InputError(f"method names must be new and different, got {', '.join(taken)} again")
-    clip_set = open_evaluation_set(dataset, options.limit_clips)
     measured: dict[str, list[TrackMeasures]] = {}
     orders: dict[str, list[OrderCounts]] = {}
     for clip in _with_progress(clip_set, options.progress):
@@ -154,24 +169,24 @@ def evaluate_dataset(
         predictions = {method.name: method.predict(shown) for method in methods}
         for name, measures in measure_clip(clip, shown, predictions, options):
             measured.setdefault(name, []).append(measures)
-        for name, counts in measure_order(clip, shown, predictions):
-            orders.setdefault(name, []).append(counts)
+        if clip.unknown is None:  # an order between what is known in part would be another figure
+            for name, counts in measure_order(clip, shown, predictions):
+                orders.setdefault(name, []).append(counts)
     traits = {method.name: BaselineTraits(method.sees_future) for method in methods}
     rows = tuple(
         Row(name, {**BASELINES, **traits}[name], name not in traits, gather_pairs(measured[name]))
         for name in [*names, *BASELINES]
         if name in measured
     )
-    name = dataset.resolve().name
     followed = options.follow is not None
-    return Evaluation(name, len(clip_set.videos), rows, orders, options.noise, followed)
+    return Evaluation(clip_set.name, len(clip_set), rows, orders, options.noise, followed)
 
 
-def _with_progress(clip_set: EvaluationSet, show: bool) -> Iterable[EvaluationClip]:
+def _with_progress(clip_set: ClipSet, show: bool) -> Iterable[EvaluationClip]:
     return track(
         clip_set.clips(),
-        description=clip_set.folder.name,
-        total=len(clip_set.videos),
+        description=clip_set.name,
+        total=len(clip_set),
         console=Console(stderr=True),
         disable=not show,
     )
@@ -280,6 +295,8 @@ def measure_track(
         index, before = key.frame_index, predicted
         seen, amodal = one.visible[index] or nothing, one.amodal[index] or nothing
         predicted = union(shown[index] or nothing, given[index] or nothing)
+        if clip.unknown is not None:
+            predicted = subtract(predicted, clip.unknown[index])
         measures[row] = measure_pair(predicted, seen, amodal, one.others[index])
         if key.follows:
             jitter[row] = pair_jitter(before, predicted, one.amodal[index - 1] or nothing, amodal)

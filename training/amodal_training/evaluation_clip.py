@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import UInt8
@@ -25,12 +26,15 @@ class EvaluationClip:
         video_path: the video file, or the folder of frames.
         visible_frames: per frame, V by track id, of every object with a visible pixel.
         amodal: per evaluated track id, A of each frame.
+        unknown: of each frame, where A is not known: taken off from what is measured; A has no
+            pixel there. ``None`` where it is known everywhere.
     """
 
     video: VideoEntry
     video_path: Path
     visible_frames: tuple[Mapping[int, BoxedMask], ...]
     amodal: Mapping[int, tuple[BoxedMask | None, ...]]
+    unknown: tuple[BoxedMask, ...] | None = None
 
     @property
     def source(self) -> str:
@@ -86,6 +90,21 @@ def _union_of(masks: Mapping[int, BoxedMask], frame_size: tuple[int, int]) -> Bo
     return box_mask(full)
 
 
+class ClipSet(Protocol):
+    """Clips to be evaluated, one at a time."""
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def clips(self) -> Iterator[EvaluationClip]:
+        """Yield the clips."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class EvaluationSet:
     """The clips of a dataset folder, decoded one at a time.
@@ -101,6 +120,14 @@ class EvaluationSet:
     visible_file: MaskFile
     amodal_file: MaskFile
     videos: tuple[VideoEntry, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the folder."""
+        return self.folder.resolve().name
+
+    def __len__(self) -> int:
+        return len(self.videos)
 
     def clips(self) -> Iterator[EvaluationClip]:
         """Yield the clips, masks decoded."""

@@ -188,7 +188,8 @@ def print_report(console: Console, evaluation: Evaluation, reports: Sequence[Rep
     title += ", visible masks disturbed" if evaluation.noise else ""
     console.print(_main_table(title, reports))
     console.print(_bin_table(reports))
-    console.print(_order_table(order_figures(evaluation)))
+    if evaluation.orders:
+        console.print(_order_table(order_figures(evaluation)))
     for line in comparison_lines(reports):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 

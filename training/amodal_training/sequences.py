@@ -65,13 +65,14 @@ class DatasetSource:
 
     Args:
         visible: path of the mask file.
-        is_selection: give what is held out for selection, instead of what is learned from.
+        is_selection: give what is held out for selection, instead of what is learned from;
+            ``None`` for both.
 
     Raises:
         DatasetError: no tracklet is long and large enough to learn from.
     """
 
-    def __init__(self, visible: Path, *, is_selection: bool = False) -> None:
+    def __init__(self, visible: Path, *, is_selection: bool | None = False) -> None:
         masks = read_mask_file(visible)
         self._sizes: dict[int, tuple[int, int]] = {}
         self._first: dict[int, int] = {}
@@ -132,8 +133,10 @@ class DatasetSource:
         return covered
 
 
-def held_out(index: int, videos: int, length: int, *, is_selection: bool) -> range:
-    """Return the frames of a video that are held out for selection, or those that are not."""
+def held_out(index: int, videos: int, length: int, *, is_selection: bool | None) -> range:
+    """Return the frames of a video that are held out for selection, those that are not, or all."""
+    if is_selection is None:
+        return range(length)
     if videos >= HELD_OUT:
         return range(length if (index % HELD_OUT == 1) == is_selection else 0)
     first = length - max(length // HELD_OUT, min(12, length // 2))

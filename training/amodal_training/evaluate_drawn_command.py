@@ -1,0 +1,55 @@
+"""``amodal evaluate-drawn``: the figures of a model on video that nobody has labelled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import amodal_model
+from amodal_model.clip import Mode
+from amodal_training.evaluate_command import check_json_path, parse_also, show_evaluation
+from amodal_training.evaluation import EvaluationOptions, evaluate_clips
+from amodal_training.evaluation_drawn import DrawnConfig, open_drawn_set
+from amodal_training.evaluation_method import segmenter_method
+
+
+def evaluate_drawn(  # noqa: PLR0913  (every option is an argument)
+    dataset: Annotated[Path, typer.Argument(help="Folder with visible.json; no labels needed.")],
+    model: Annotated[str, typer.Option(help="shipped, small, or a folder.")] = "shipped",
+    mode: Annotated[Mode, typer.Option(help="causal, or offline: future frames too.")] = "causal",
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures to this file.")
+    ] = None,
+    also: Annotated[
+        list[str] | None, typer.Option(help="NAME=MODEL, one more row; may be repeated.")
+    ] = None,
+    sequences: Annotated[int, typer.Option(help="How many are drawn.")] = 72,
+    frames: Annotated[int, typer.Option(help="Length of each.")] = 36,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same occlusions.")] = 0,
+    full_share: Annotated[
+        float, typer.Option(help="Share of the occluders in front that hide all for some frames.")
+    ] = DrawnConfig().full_share,
+    carried_share: Annotated[
+        float, typer.Option(help="Share of those hidden entirely that come out elsewhere.")
+    ] = DrawnConfig().carried_share,
+    noise: Annotated[
+        bool,
+        typer.Option("--noise", help="Disturb the visible masks: contours by 2 px, 5 % missing."),
+    ] = False,
+    no_baselines: Annotated[bool, typer.Option("--no-baselines", help="Only the models.")] = False,
+) -> None:
+    """Print the figures of a model where occlusions are drawn over the visible masks of a dataset.
+
+    What is drawn over is known, so no label is read: what a model is worth on your own video. Of a
+    model that was trained on the same dataset the figures say less.
+    """
+    check_json_path(json_path)
+    config = DrawnConfig(sequences, frames, seed, full_share, carried_share)
+    drawn = open_drawn_set(dataset, config)
+    named = [(f"{model} ({mode})", model)] + [parse_also(entry, mode) for entry in also or []]
+    segmenters = [(name, amodal_model.load(source)) for name, source in named]
+    methods = [segmenter_method(name, segmenter, mode) for name, segmenter in segmenters]
+    options = EvaluationOptions(not no_baselines, flow=False, progress=True, noise=noise)
+    show_evaluation(evaluate_clips(drawn, methods, options), segmenters, mode, json_path)
