@@ -48,6 +48,8 @@ class StreamConfig(NamedTuple):
     Attributes:
         max_hidden_frames: an object without a visible pixel for longer is given up.
         max_outside_frames: the same for one whose silhouette left the image.
+        max_open_frames: one that should have shown in more frames, since it was last visible, is
+            given up: nothing was where it should be, neither its mask nor what could hide it.
         least_overlap: pixels of the hidden part under another mask from which that one occludes.
         placement: weights of the registration.
         motion: what is expected of the motion.
@@ -55,6 +57,7 @@ class StreamConfig(NamedTuple):
 
     max_hidden_frames: float = 900.0
     max_outside_frames: float = 60.0
+    max_open_frames: float = 30.0
     least_overlap: int = 6
     placement: PlacementConfig = PlacementConfig()
     motion: MotionConfig = MotionConfig()
@@ -270,10 +273,11 @@ class AmodalSegmenter:
         return state._replace(lost_ids=lost_ids)
 
     def _drop_lost(self, state: StreamState) -> StreamState:
-        """Stop following objects that were hidden, or outside the image, for too long."""
-        is_lost = (state.frames_hidden > self.config.max_hidden_frames) | (
-            (state.frames_outside > self.config.max_outside_frames) & (state.frames_hidden > 0)
-        )
+        """Stop following objects that were hidden, outside or in the open for too long."""
+        limits, is_hidden = self.config, state.frames_hidden > 0
+        is_lost = state.frames_hidden > limits.max_hidden_frames
+        is_lost |= is_hidden & (state.frames_outside > limits.max_outside_frames)
+        is_lost |= is_hidden & (state.frames_open > limits.max_open_frames)
         if not is_lost.any():
             return state
         gone = {state.track_ids[row] for row in np.flatnonzero(is_lost).tolist()}
@@ -363,11 +367,13 @@ def _move(
     ]
     is_inside = _reaches_frame(tracks.window, state.frame_size)
     outside = np.where(is_inside, 0, state.frames_outside + gap).astype(np.float32)
+    in_the_open = np.where(is_seen, 0, state.frames_open + gap * placed.is_open)
     return estimates, state._replace(
         tracks=tracks._replace(template=templates),
         memory=memory,
         frames_hidden=hidden,
         frames_outside=outside,
+        frames_open=in_the_open.astype(np.float32),
     )
 
 

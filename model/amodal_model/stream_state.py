@@ -26,6 +26,7 @@ class StreamState(NamedTuple):
         memory: what the network remembers; the engine's own arrays.
         frames_hidden: (N,) frames since each was visible.
         frames_outside: (N,) frames since its place reached into the image.
+        frames_open: (N,) frames since each was visible in which nothing could hide it.
         lost_ids: ids of objects that were given up.
     """
 
@@ -35,6 +36,7 @@ class StreamState(NamedTuple):
     memory: MemoryState[Any]
     frames_hidden: Float32[np.ndarray, " N"]
     frames_outside: Float32[np.ndarray, " N"]
+    frames_open: Float32[np.ndarray, " N"]
     lost_ids: tuple[int, ...]
 
 
@@ -45,7 +47,7 @@ def new_state(frame_size: tuple[int, int]) -> StreamState:
         np.zeros((0, len(SCALAR_NAMES)), np.float32),
     )
     nothing = np.zeros(0, np.float32)
-    return StreamState(frame_size, (), new_tracks(0), memory, nothing, nothing, ())
+    return StreamState(frame_size, (), new_tracks(0), memory, nothing, nothing, nothing, ())
 
 
 def arrays_from_state(state: StreamState) -> dict[str, np.ndarray]:
@@ -57,6 +59,7 @@ def arrays_from_state(state: StreamState) -> dict[str, np.ndarray]:
     arrays["lost_ids"] = np.array(state.lost_ids, np.int64)
     arrays["frames_hidden"] = state.frames_hidden
     arrays["frames_outside"] = state.frames_outside
+    arrays["frames_open"] = state.frames_open
     return arrays
 
 
@@ -78,9 +81,10 @@ def state_from_arrays(arrays: Mapping[str, np.ndarray]) -> StreamState:
             memory,
             arrays["frames_hidden"],
             arrays["frames_outside"],
+            arrays["frames_open"],
             tuple(arrays["lost_ids"].tolist()),
         )
-        per_object = (*tracks, *memory, state.track_ids, *state[4:6])
+        per_object = (*tracks, *memory, state.track_ids, *state[4:7])
         rows = {len(field) for field in per_object}
     except KeyError as error:
         raise InputError(f"stream state has no array {error}") from None
@@ -94,9 +98,12 @@ def state_from_arrays(arrays: Mapping[str, np.ndarray]) -> StreamState:
 def _as_now(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return arrays of a state as they are saved now.
 
-    Before, windows did not turn, and nothing was learned of contours.
+    Before, windows did not turn, nothing was learned of contours, and frames in the open were not
+    counted.
     """
     now = dict(arrays)
+    if "frames_outside" in arrays:
+        now.setdefault("frames_open", np.zeros_like(arrays["frames_outside"]))
     blank = new_tracks(len(arrays["tracks_window"]))
     if arrays["tracks_window"].shape[1:] == (3,):
         for name in ("tracks_window", "tracks_velocity"):
@@ -137,6 +144,7 @@ def take(
         memory=take_rows(engine.to_host(state.memory), rows),
         frames_hidden=np.concatenate([state.frames_hidden, zero])[list(rows)],
         frames_outside=np.concatenate([state.frames_outside, zero])[list(rows)],
+        frames_open=np.concatenate([state.frames_open, zero])[list(rows)],
     )
 
 
@@ -145,4 +153,4 @@ def state_bytes(objects: int) -> int:
     """Return the bytes of the arrays of a stream's state that follows so many objects."""
     maps = len(MAP_NAMES) * CROP_SIDE * CROP_SIDE * 4
     tracks = sum(field.nbytes for field in new_tracks(1))
-    return objects * (maps + tracks + 4 * (len(SCALAR_NAMES) + 2))
+    return objects * (maps + tracks + 4 * (len(SCALAR_NAMES) + 3))

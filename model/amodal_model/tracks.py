@@ -31,6 +31,8 @@ from amodal_model.window_fit import fit_windows
 MISSING_OPEN = 0.2
 """Share of a remembered silhouette in open background from which a frame without the object's mask
 is one in which the mask is missing, not the object."""
+OPEN_MOST = 0.5
+"""The same share from which nothing hides the object: sooner or later it is given up."""
 MISPLACED_SIGMA = 4.0
 """Standard deviation of the place, template pixels, above which an object may be misplaced."""
 JUMP = 0.3
@@ -50,6 +52,7 @@ class Placed(NamedTuple):
         inputs: what the network sees of them.
         tracks: where they are.
         has_begun: (N,) whether it begins again: its memory is to be that of a new object.
+        is_open: (N,) whether it does not show, though nothing hides most of where it should be.
         stand_ins: by row, where an object is taken to be whose mask alone is missing.
         views: what each was found in, stand-ins among what covers others.
     """
@@ -57,6 +60,7 @@ class Placed(NamedTuple):
     inputs: StepInputs[np.ndarray]
     tracks: Tracks
     has_begun: Bool[np.ndarray, " N"]
+    is_open: Bool[np.ndarray, " N"]
     stand_ins: dict[int, BoxedMask]
     views: Sequence[View]
 
@@ -84,7 +88,8 @@ def follow(
     expected = predicted.window[:, :2]
     predicted = _catch_up(predicted, views, motion)
     search = _search_crops(predicted, views)
-    is_missing = _lacks_mask(predicted, search)
+    open_shares = _open_shares(predicted, search)
+    is_missing = _lacks_mask(predicted, open_shares)
     stand_ins = {
         row: silhouette_of(predicted, row, views[row].own.frame_size)
         for row in np.flatnonzero(is_missing).tolist()
@@ -103,7 +108,8 @@ def follow(
     crop[is_missing, 1] = 1 - crop[is_missing, 2]
     is_new = np.zeros(len(views), bool)
     moved = placed._replace(window=window, is_new=is_new)
-    return Placed(StepInputs(crop, theta, context), moved, is_other, stand_ins, views)
+    is_open = open_shares > OPEN_MOST
+    return Placed(StepInputs(crop, theta, context), moved, is_other, is_open, stand_ins, views)
 
 
 def _context(
@@ -237,22 +243,35 @@ def _search_crops(tracks: Tracks, views: Sequence[View]) -> Float32[np.ndarray, 
     return crops_of([views[index] for index in old.tolist()], wide, SEARCH_SIDE)
 
 
-def _lacks_mask(tracks: Tracks, search: Float32[np.ndarray, "M 3 72 72"]) -> Bool[np.ndarray, " N"]:
+def _lacks_mask(tracks: Tracks, open_shares: Float32[np.ndarray, " N"]) -> Bool[np.ndarray, " N"]:
     """Return for which objects a frame has no mask though nothing can hide them.
 
     A segmenter drops a mask now and then. Believed, such a frame would overwrite the memory with
     background, and push the silhouette under the nearest occluder.
     """
-    is_missing = np.zeros(len(tracks.is_new), bool)
+    is_placed = tracks.variance < MISPLACED_SIGMA**2
+    remembered = (tracks.template[:, 0] * tracks.template[:, 1]).any((1, 2))
+    return np.asarray((open_shares > MISSING_OPEN) & is_placed & remembered)
+
+
+def _open_shares(
+    tracks: Tracks, search: Float32[np.ndarray, "M 3 72 72"]
+) -> Float32[np.ndarray, " N"]:
+    """Return how much of each object without a mask should show: in the open nothing hides it.
+
+    0 of those that show; 1 of those of which nothing is remembered any more.
+    """
+    shares = np.zeros(len(tracks.is_new), np.float32)
     has_none = ~search[:, 0].any((1, 2))
     if not has_none.any():
-        return is_missing
+        return shares
     without = np.flatnonzero(~tracks.is_new)[has_none]
-    template, variance = tracks.template[without], tracks.variance[without]
+    template = tracks.template[without]
     margin = (SEARCH_SIDE - TEMPLATE_SIDE) // 2
     predicted = search[has_none, 1:, margin:-margin, margin:-margin]
     is_open = 1 - np.minimum(predicted[:, 0] + predicted[:, 1], 1)
     silhouette = template[:, 0] * template[:, 1]
-    share = (silhouette * is_open).sum((1, 2)) / np.maximum(silhouette.sum((1, 2)), 1)
-    is_missing[without] = (share > MISSING_OPEN) & (variance < MISPLACED_SIGMA**2)
-    return is_missing
+    area = silhouette.sum((1, 2))
+    open_area = (silhouette * is_open).sum((1, 2))
+    shares[without] = np.where(area >= 1, open_area / np.maximum(area, 1), 1)
+    return shares

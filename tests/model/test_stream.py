@@ -198,6 +198,30 @@ def test_object_that_left_the_image_is_lost_sooner(tiny_segmenter: AmodalSegment
     assert 5 in state.lost_ids
 
 
+def test_object_that_nothing_hides_is_lost_sooner(tiny_segmenter: AmodalSegmenter) -> None:
+    """Its mask is gone and nothing lies over it; the one behind the wall stays."""
+    segmenter = with_limits(tiny_segmenter, max_open_frames=10)
+    wall, in_the_open = rectangle(0, 0, 60, 90), rectangle(90, 30, 120, 60)
+    seen = {WALL: wall, 2: rectangle(70, 5, 80, 15), 5: in_the_open}
+    behind = {WALL: rectangle(0, 0, 84, 90), 5: in_the_open}
+    results, state = play(segmenter, [seen, seen, behind, *[{WALL: behind[WALL]}] * 20])
+    states = [object_of(result, 5).state for result in results]
+    assert states[3:13] == ["hidden"] * 10
+    assert states[14] == "lost"
+    assert state.lost_ids == (5,)
+    assert object_of(results[-1], 2).state == "hidden"
+
+
+def test_frames_in_the_open_count_until_the_object_shows(tiny_segmenter: AmodalSegmenter) -> None:
+    """A wall that passes over where it was is no reason to believe in it again; its mask is."""
+    segmenter = with_limits(tiny_segmenter, max_open_frames=10)
+    gone, passing = [{}] * 8, [{WALL: rectangle(40, 0, 140, 90)}] * 3
+    results, _ = play(segmenter, [{2: BALL}, *gone, *passing, *gone])
+    assert object_of(results[-1], 2).state == "lost"
+    results, _ = play(segmenter, [{2: BALL}, *gone, {2: BALL}, *gone])
+    assert object_of(results[-1], 2).state == "hidden"
+
+
 def test_frame_gap_counts_as_frames(tiny_segmenter: AmodalSegmenter) -> None:
     segmenter = with_limits(tiny_segmenter, max_hidden_frames=5)
     wall = {WALL: rectangle(0, 0, 140, 90)}
@@ -338,7 +362,7 @@ def test_state_stays_the_same_size_over_300_frames(tiny_segmenter: AmodalSegment
 def test_state_without_an_array_is_refused(tiny_segmenter: AmodalSegmenter) -> None:
     _, state = play(tiny_segmenter, [{2: BALL}])
     arrays = tiny_segmenter.save_state(state)
-    for name in arrays:
+    for name in arrays.keys() - {"frames_open"}:  # states had none before
         cut = {key: array for key, array in arrays.items() if key != name}
         with pytest.raises(InputError, match="stream state has no array"):
             tiny_segmenter.load_state(cut)
@@ -347,7 +371,7 @@ def test_state_without_an_array_is_refused(tiny_segmenter: AmodalSegmenter) -> N
 def test_state_saved_before_windows_turned_goes_on(tiny_segmenter: AmodalSegmenter) -> None:
     _, state = play(tiny_segmenter, [{2: BALL}, {2: BALL}])
     arrays = tiny_segmenter.save_state(state)
-    later = ("tracks_misfit", "tracks_jitters", "tracks_areas")
+    later = ("tracks_misfit", "tracks_jitters", "tracks_areas", "frames_open")
     before = {name: array for name, array in arrays.items() if name not in later}
     for name in ("tracks_window", "tracks_velocity"):
         before[name] = arrays[name][:, :3]
