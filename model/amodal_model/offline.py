@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
+import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from amodal_model.composition import Estimate, Silhouette, compose, paste
+from amodal_model.geometry import Window, frame_from_crop
 from amodal_model.masks import Box, BoxedMask, enclose_boxes, intersect_boxes
 from amodal_model.results import FrameResult
 from amodal_model.stream import AmodalSegmenter
@@ -24,6 +26,8 @@ WINDOW_FRAMES = 96
 """Frames that are worked through at once."""
 AHEAD_FRAMES = 48
 """Frames beyond them that the backward direction comes from."""
+TRUST = 8
+"""Power of its expected IoU by which a direction weighs; of two shapes the mean is neither."""
 
 Visible = Mapping[int, BoxedMask]
 
@@ -76,11 +80,10 @@ def _run(
 
 def _fuse(forward: Estimate, backward: Estimate | None, frame_size: tuple[int, int]) -> Silhouette:
     """Return one silhouette of the two directions', the more confident one weighing more."""
-    first = paste(forward, frame_size)
     if backward is None:
-        return first
-    second = paste(backward, frame_size)
-    weights = np.array([first.confidence[1], second.confidence[1]], np.float64) ** 2 + 1e-6
+        return paste(forward, frame_size)
+    first, second = (paste(entry, frame_size) for entry in _meet(forward, backward))
+    weights = np.array([first.confidence[1], second.confidence[1]], np.float64) ** TRUST + 1e-12
     share = float(weights[1] / weights.sum())
     box = enclose_boxes(first.bbox_xyxy, second.bbox_xyxy)
     logits = (1 - share) * _spread(first, box) + share * _spread(second, box)
@@ -98,6 +101,41 @@ def _fuse(forward: Estimate, backward: Estimate | None, frame_size: tuple[int, i
         first.stand_in or second.stand_in,
         max(first.contour_noise, second.contour_noise),
     )
+
+
+def _meet(forward: Estimate, backward: Estimate) -> tuple[Estimate, Estimate]:
+    """Return what both directions say of a hidden object, moved to where it should be between them.
+
+    Each is right about the place where it last saw the object, and strays from there on: in
+    between the place goes over from one to the other as evenly as frames do.
+    """
+    before, after = forward.frames_hidden, backward.frames_hidden
+    middles = _middle(forward), _middle(backward)
+    if forward.visible.area or before + after <= 0 or middles[0] is None or middles[1] is None:
+        return forward, backward
+    between = (after * middles[0] + before * middles[1]) / (before + after)
+    return _moved(forward, between - middles[0]), _moved(backward, between - middles[1])
+
+
+def _middle(entry: Estimate) -> Float64[np.ndarray, " 2"] | None:
+    """Return the centroid of a silhouette, (x, y) frame pixels; ``None`` where it has no pixel."""
+    moments = cv2.moments((entry.logits > 0).view(np.uint8), binaryImage=True)
+    if moments["m00"] == 0:
+        return None
+    x, y = moments["m10"] / moments["m00"] + 0.5, moments["m01"] / moments["m00"] + 0.5
+    matrix = frame_from_crop(entry.window, entry.logits.shape[0])
+    return np.asarray(matrix @ np.array([x, y, 1.0]), np.float64)
+
+
+def _moved(entry: Estimate, shift: Float64[np.ndarray, " 2"]) -> Estimate:
+    """Return an estimate, and what is remembered with it, moved by (x, y) frame pixels."""
+
+    def move(window: Window) -> Window:
+        x, y = window.center_x + float(shift[0]), window.center_y + float(shift[1])
+        return window._replace(center_x=x, center_y=y)
+
+    evidence = entry.evidence._replace(window=move(entry.evidence.window))
+    return entry._replace(window=move(entry.window), evidence=evidence)
 
 
 def _spread(entry: Silhouette, box: Box) -> Float32[np.ndarray, "h w"]:

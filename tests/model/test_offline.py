@@ -9,7 +9,9 @@ import pytest
 
 from amodal_model import offline
 from amodal_model.clip import Mode, segment_clip
-from amodal_model.masks import BoxedMask, box_mask, mask_iou, overlap_area
+from amodal_model.composition import Estimate, Evidence
+from amodal_model.geometry import Window
+from amodal_model.masks import BoxedMask, box_mask, empty_mask, mask_iou, overlap_area
 from amodal_model.results import ObjectResult
 from amodal_model.stream import AmodalSegmenter
 
@@ -131,3 +133,49 @@ def test_frames_without_masks_give_nothing(tiny_segmenter: AmodalSegmenter, mode
     frames: list[dict[int, BoxedMask]] = [{}] * 5
     results = list(segment_clip(tiny_segmenter, frames, SIZE, mode))
     assert [result.objects for result in results] == [()] * 5
+
+
+def test_hidden_object_goes_over_from_one_place_to_the_other(
+    evidence_segmenter: AmodalSegmenter,
+) -> None:
+    """It is hidden for seven frames, and comes out 24 pixels to the right of where it was."""
+    wall = rectangle(0, 0, 100, 60)
+    before, after = rectangle(20, 20, 40, 40), rectangle(44, 20, 64, 40)
+    scene = [{2: before}] * 6 + [{1: wall}] * 7 + [{2: after}] * 6
+    results = list(segment_clip(evidence_segmenter, scene, SIZE, "offline"))
+    for index in range(6, 13):
+        x = 20 + 24 * (index - 5) // 8
+        between = rectangle(x, 20, x + 20, 40)
+        assert mask_iou(ball_of(results[index].objects).amodal, between) > 0.8, index
+
+
+def test_place_between_is_weighed_by_the_frames_to_both_sights() -> None:
+    def estimate(center_x: float, hidden: float) -> Estimate:
+        window = Window(center_x, 30.0, 40.0)
+        logits = np.where(rectangle(40, 20, 60, 40).full()[:40, 30:70], 5, -5).astype(np.float32)
+        nothing = Evidence(window, np.zeros((2, 48, 48), np.float32))
+        return Estimate(2, empty_mask(SIZE), window, logits, (0.5, 0.5), hidden, nothing)
+
+    first, second = offline._meet(estimate(30, 3), estimate(70, 1))
+    assert first.window.center_x == pytest.approx(60)
+    assert second.window.center_x == pytest.approx(60)
+    assert first.evidence.window == first.window
+    assert first.window.center_y == second.window.center_y == 30
+
+
+def test_surer_direction_gives_the_shape() -> None:
+    """Two shapes of unequal confidence: what comes out is the surer one, not what both share."""
+    window = Window(50.0, 30.0, 60.0)
+
+    def estimate(shape: BoxedMask, confidence: float) -> Estimate:
+        logits = np.where(shape.full()[:, 20:80], 4, -4).astype(np.float32)
+        nothing = Evidence(window, np.zeros((2, 48, 48), np.float32))
+        visible = rectangle(45, 25, 46, 26)
+        return Estimate(2, visible, window, logits, (confidence, confidence), 0.0, nothing)
+
+    wide, tall = rectangle(30, 25, 70, 35), rectangle(45, 10, 55, 50)
+    fused = offline._fuse(estimate(wide, 0.8), estimate(tall, 0.5), SIZE)
+    x0, y0, x1, y1 = fused.bbox_xyxy
+    found = np.zeros(SIZE, bool)
+    found[y0:y1, x0:x1] = fused.logits > 0
+    assert mask_iou(box_mask(found), wide) > 0.95

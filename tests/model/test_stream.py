@@ -215,7 +215,8 @@ def test_object_that_nothing_hides_is_lost_sooner(tiny_segmenter: AmodalSegmente
 def test_frames_in_the_open_count_until_the_object_shows(tiny_segmenter: AmodalSegmenter) -> None:
     """A wall that passes over where it was is no reason to believe in it again; its mask is."""
     segmenter = with_limits(tiny_segmenter, max_open_frames=10)
-    gone, passing = [{}] * 8, [{WALL: rectangle(40, 0, 140, 90)}] * 3
+    gone: list[dict[int, BoxedMask]] = [{}] * 8
+    passing = [{WALL: rectangle(40, 0, 140, 90)}] * 3
     results, _ = play(segmenter, [{2: BALL}, *gone, *passing, *gone])
     assert object_of(results[-1], 2).state == "lost"
     results, _ = play(segmenter, [{2: BALL}, *gone, {2: BALL}, *gone])
