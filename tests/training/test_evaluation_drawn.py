@@ -127,7 +127,7 @@ def test_numbers_are_bounded(passing_dataset: Path, change: dict[str, float], sa
 
 
 def test_a_folder_without_masks_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no visible[.]json"):
+    with pytest.raises(DatasetError, match=r"no visible\.json"):
         open_drawn_set(tmp_path, FEW)
 
 
