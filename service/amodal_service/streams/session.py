@@ -1,4 +1,4 @@
-"""One live stream: what waits, what it may send, what became of its frames.
+"""One live stream: what waits, what it is told, what became of its frames.
 
 A session outlives its connections. Its methods run on the event loop, but for `take`, `due_s` and
 `objects`, which the scheduler's threads call; what both touch is behind a lock.
@@ -12,7 +12,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from amodal_client.stream_messages import (
     Ack,
@@ -22,51 +21,27 @@ from amodal_client.stream_messages import (
     Credit,
     DropCause,
     Dropped,
-    FrameMeta,
     PromptAck,
     PromptMessage,
     Remove,
     Reset,
     ServerMessage,
-    Status,
-    StreamLimits,
 )
-from amodal_client.stream_wire import Header, Packet, read_meta
-from amodal_model.visible_source import VisibleMaskSource
+from amodal_client.stream_wire import Header, Packet
+from amodal_service.streams.admission import Terms
 from amodal_service.streams.frame_work import Done, Incoming, Order, Task, orders_for
+from amodal_service.streams.intake import Intake
 from amodal_service.streams.memory import StreamMemory
 from amodal_service.streams.metrics import FRAMES
-from amodal_service.streams.options import StreamOptions
 from amodal_service.streams.outbox import CloseStream, Outbox
 from amodal_service.streams.snapshots import Leftovers
 from amodal_service.streams.tables import StreamState
 
-CREDITS = {"realtime": 2, "paced": 2, "lossless": 4}
-"""Frames that a client may send before credit comes back."""
 MAX_ORDERS = 64
 MAX_ORDER_CHARACTERS = 1 << 20
 """Of all prompts and removals that wait."""
-MAX_META_BYTES = 1 << 20
-"""Of a frame's meta: its numbers take up to 32 times as much once they are read."""
 MAX_TOLD = 128
 """Latest drops that a client is told of again after a resume."""
-FLOOD = 8
-"""Frames without credit that a connection is closed for."""
-PACED_SLACK = 0.75
-"""Share of the wanted period that must have passed between two frames that are taken."""
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What was agreed when the stream was admitted."""
-
-    stream_id: str
-    owner: str
-    options: StreamOptions
-    limits: StreamLimits
-    memory_bytes: int
-    max_age_s: float
-    finder: VisibleMaskSource[Any]
 
 
 @dataclass
@@ -108,7 +83,6 @@ class Session:
         self.memory = memory
         self.epoch = epoch
         self.outbox = Outbox(terms.limits.unacked_results, self._poke)
-        self.last_seq = memory.clock.seq
         self.stored_seq = memory.clock.seq
         self.stored_s = time.monotonic()
         self.spoken_s = time.monotonic()
@@ -120,8 +94,7 @@ class Session:
         self._wake = wake
         self._lock = threading.Lock()
         self._shared = _Shared()
-        self._credits = CREDITS[terms.options.mode]
-        self._flooded = 0
+        self._intake = Intake(terms.options, terms.limits.fps, memory.clock.seq)
         carried = leftovers or Leftovers()
         self.outbox.restore(carried.results)
         self._frames = carried.frames
@@ -130,8 +103,6 @@ class Session:
         self._told: deque[Dropped] = deque(carried.told, maxlen=MAX_TOLD)
         self._answers: deque[PromptAck] = deque(maxlen=MAX_ORDERS)
         self._unreported = 0
-        self._taken_ns = 0
-        self._rate_s = 0.0
         self._resets: list[tuple[int, str]] = []
 
     # What the scheduler calls ------------------------------------------------------------------
@@ -209,7 +180,6 @@ class Session:
         self.detached_s = None
         self.leaves_as = None
         self.spoken_s = time.monotonic()
-        self._flooded = 0
         generation = self.outbox.begin(last_result)
         for message in self._told:
             if message.ranges[0][0] > last_result:
@@ -217,14 +187,19 @@ class Session:
         with self._lock:
             self._shared.is_full = True
             waiting = len(self._shared.mailbox) + self._shared.taken
-        self._credits = max(0, CREDITS[self.terms.options.mode] - waiting)
+        self._intake.begin(waiting)
         self.settle()  # a stream that was ended before its client left still says goodbye
         return generation
 
     @property
     def credits(self) -> int:
         """Frames that the client may send now."""
-        return self._credits
+        return self._intake.credits
+
+    @property
+    def last_seq(self) -> int:
+        """Of the last frame that came."""
+        return self._intake.last_seq
 
     def detach(self) -> None:
         """End a connection; the stream goes on without."""
@@ -238,25 +213,16 @@ class Session:
             AnswerError: its meta is none.
         """
         header = packet.header
-        if header.seq <= self.last_seq:
-            raise CloseStream(
-                CloseCode.BAD_MESSAGE, f"seq {header.seq} after {self.last_seq}: it must rise"
-            )
-        if len(packet.meta) > MAX_META_BYTES:
-            raise CloseStream(
-                CloseCode.TOO_LARGE,
-                f"meta of frame {header.seq} is {len(packet.meta)} bytes, limit {MAX_META_BYTES}",
-            )
-        meta = read_meta(packet.meta, FrameMeta) if len(packet.meta) else FrameMeta()
-        self.last_seq = header.seq
+        meta = self._intake.read(packet)
         self._frames += 1
-        now_s = time.monotonic()
-        self.spoken_s = now_s
-        if self._credits <= 0:
-            self._flood(header.seq)
+        now_s = self.spoken_s = time.monotonic()
+        if not self._intake.pay():
+            self._drop(header.seq, "overload", "sent without credit")
+            self.say(self._intake.warning(header.seq))
             return
-        self._credits -= 1
-        refusal = self._pace(header, now_s)
+        refusal = self._intake.refusal(header, now_s)
+        if self.is_draining and self.terms.options.mode != "lossless":
+            refusal = ("drained", "")  # what is stored by now does not hold it
         if refusal is not None:
             self._drop(header.seq, *refusal)
             self._return_credit(1)
@@ -276,36 +242,6 @@ class Session:
         if late:
             self._return_credit(len(late))
         self._poke()
-
-    def _flood(self, seq: int) -> None:
-        self._flooded += 1
-        allowed = CREDITS[self.terms.options.mode]
-        self._drop(seq, "overload", "sent without credit")
-        if self._flooded >= FLOOD:
-            raise CloseStream(
-                CloseCode.CREDIT_OR_QUOTA,
-                f"{self._flooded} frames were sent without credit, limit {allowed} at a time",
-            )
-        text = f"frame {seq} was sent without credit: wait for it (limit {allowed} at a time)"
-        self.say(Status("warning", text))
-
-    def _pace(self, header: Header, now_s: float) -> tuple[DropCause, str] | None:
-        """Return why a frame is not taken, if it is one too many or comes too late."""
-        if self.is_draining and self.terms.options.mode != "lossless":
-            return "drained", ""  # what is stored by now does not hold it
-        limit = self.terms.limits.fps
-        if limit:
-            self._rate_s = max(self._rate_s, now_s - 1.0)
-            if self._rate_s > now_s:
-                return "overload", f"limit {limit:g} frames a second"
-            self._rate_s += 1.0 / limit
-        options = self.terms.options
-        if options.mode == "paced" and options.fps and header.capture_ns:
-            passed_ns = header.capture_ns - self._taken_ns
-            if self._taken_ns and 0 <= passed_ns < PACED_SLACK * 1e9 / options.fps:
-                return "superseded", ""
-            self._taken_ns = header.capture_ns
-        return None
 
     def hear(self) -> None:
         """Note that the client lives."""
@@ -469,10 +405,9 @@ class Session:
         self.say(message)
 
     def _return_credit(self, count: int) -> None:
-        count = min(count, CREDITS[self.terms.options.mode] - self._credits)
-        if count > 0 and not self.is_draining:
-            self._credits += count
-            self.say(Credit(count))
+        returned = 0 if self.is_draining else self._intake.pay_back(count)
+        if returned:
+            self.say(Credit(returned))
 
     # What it looks like ------------------------------------------------------------------------
 
