@@ -31,13 +31,13 @@ from amodal_service.database import Database
 from amodal_service.gate import Gate
 from amodal_service.mask_sources import ANY_RUNTIME, Runtime
 from amodal_service.stream_settings import StreamSettings
-from amodal_service.streams.admission import stream_bytes, stream_limits
+from amodal_service.streams.admission import Terms, stream_bytes, stream_limits
 from amodal_service.streams.frame_work import Incoming, Order, Task, work_on
 from amodal_service.streams.hub import Connected, StreamHub
 from amodal_service.streams.memory import StreamMemory
 from amodal_service.streams.options import StreamOptions
 from amodal_service.streams.outbox import CloseStream, Outbox
-from amodal_service.streams.session import Session, Terms
+from amodal_service.streams.session import Session
 
 SIZE = (48, 64)
 

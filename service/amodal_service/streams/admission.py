@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from amodal_client.stream_messages import StreamLimits
 from amodal_model.errors import LimitError
 from amodal_model.known_colours import BINS
 from amodal_model.stream_state import state_bytes
+from amodal_model.visible_source import VisibleMaskSource
 from amodal_service.stream_settings import StreamSettings
+from amodal_service.streams.intake import CREDITS
 from amodal_service.streams.memory import MAX_KEYFRAMES
 from amodal_service.streams.options import StreamOptions
-from amodal_service.streams.session import CREDITS
 
 UNACKED_RESULTS = 64
 _BASE_BYTES = 128 << 10
@@ -23,6 +27,19 @@ _SEARCH_BYTES = 8 << 20
 """Of a source that looks for the masks itself: images, flow, motion."""
 _FOLLOWED_BYTES = 144 << 10
 """Of what such a source remembers of one object."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What was agreed when the stream was admitted."""
+
+    stream_id: str
+    owner: str
+    options: StreamOptions
+    limits: StreamLimits
+    memory_bytes: int
+    max_age_s: float
+    finder: VisibleMaskSource[Any]
 
 
 def stream_bytes(options: StreamOptions) -> int:

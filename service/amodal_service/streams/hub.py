@@ -26,7 +26,7 @@ from amodal_service.gate import Gate
 from amodal_service.mask_sources import Runtime
 from amodal_service.stream_settings import StreamSettings
 from amodal_service.streams import metrics, store
-from amodal_service.streams.admission import stream_bytes, stream_limits
+from amodal_service.streams.admission import Terms, stream_bytes, stream_limits
 from amodal_service.streams.archive import Archive
 from amodal_service.streams.finders import Finders
 from amodal_service.streams.frame_work import Done
@@ -36,7 +36,7 @@ from amodal_service.streams.outbox import CloseStream
 from amodal_service.streams.placement import Placement
 from amodal_service.streams.roster import Roster
 from amodal_service.streams.scheduler import Scheduler
-from amodal_service.streams.session import Session, Terms
+from amodal_service.streams.session import Session
 from amodal_service.streams.store import Change, StreamRow
 from amodal_service.streams.tables import StreamState
 from amodal_service.streams.upkeep import Upkeep

@@ -1,18 +1,15 @@
-"""One live stream: what waits, what it may send, what became of its frames.
+"""One live stream: what its client asks for, what it is told, what comes of its frames.
 
 A session outlives its connections. Its methods run on the event loop, but for `take`, `due_s` and
-`objects`, which the scheduler's threads call; what both touch is behind a lock.
+`objects`, which the scheduler's threads call; what both touch is in the mailbox, behind a lock.
 """
 
 from __future__ import annotations
 
 import math
-import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 from amodal_client.stream_messages import (
     Ack,
@@ -21,66 +18,22 @@ from amodal_client.stream_messages import (
     Counters,
     Credit,
     DropCause,
-    Dropped,
-    FrameMeta,
     PromptAck,
     PromptMessage,
     Remove,
     Reset,
     ServerMessage,
-    Status,
-    StreamLimits,
 )
-from amodal_client.stream_wire import Header, Packet, read_meta
-from amodal_model.visible_source import VisibleMaskSource
-from amodal_service.streams.frame_work import Done, Incoming, Order, Task, orders_for
+from amodal_client.stream_wire import Packet
+from amodal_service.streams.admission import Terms
+from amodal_service.streams.frame_work import Done, Order, Task
+from amodal_service.streams.intake import Intake
+from amodal_service.streams.mailbox import MAX_ORDERS, Mailbox
 from amodal_service.streams.memory import StreamMemory
-from amodal_service.streams.metrics import FRAMES
-from amodal_service.streams.options import StreamOptions
 from amodal_service.streams.outbox import CloseStream, Outbox
 from amodal_service.streams.snapshots import Leftovers
 from amodal_service.streams.tables import StreamState
-
-CREDITS = {"realtime": 2, "paced": 2, "lossless": 4}
-"""Frames that a client may send before credit comes back."""
-MAX_ORDERS = 64
-MAX_ORDER_CHARACTERS = 1 << 20
-"""Of all prompts and removals that wait."""
-MAX_META_BYTES = 1 << 20
-"""Of a frame's meta: its numbers take up to 32 times as much once they are read."""
-MAX_TOLD = 128
-"""Latest drops that a client is told of again after a resume."""
-FLOOD = 8
-"""Frames without credit that a connection is closed for."""
-PACED_SLACK = 0.75
-"""Share of the wanted period that must have passed between two frames that are taken."""
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What was agreed when the stream was admitted."""
-
-    stream_id: str
-    owner: str
-    options: StreamOptions
-    limits: StreamLimits
-    memory_bytes: int
-    max_age_s: float
-    finder: VisibleMaskSource[Any]
-
-
-@dataclass
-class _Shared:
-    """What the event loop and the scheduler's threads both touch."""
-
-    mailbox: deque[Incoming] = field(default_factory=deque)
-    orders: tuple[Order, ...] = ()
-    drops: list[tuple[int, DropCause, str]] = field(default_factory=list)
-    taken: int = 0
-    told: int = 0
-    turn_s: float = math.inf
-    is_busy: bool = False
-    is_full: bool = True
+from amodal_service.streams.tally import Tally
 
 
 class Session:
@@ -108,7 +61,6 @@ class Session:
         self.memory = memory
         self.epoch = epoch
         self.outbox = Outbox(terms.limits.unacked_results, self._poke)
-        self.last_seq = memory.clock.seq
         self.stored_seq = memory.clock.seq
         self.stored_s = time.monotonic()
         self.spoken_s = time.monotonic()
@@ -117,33 +69,19 @@ class Session:
         self.is_draining = False
         self.leaves_as: StreamState | None = None
         self._offer = offer
-        self._wake = wake
-        self._lock = threading.Lock()
-        self._shared = _Shared()
-        self._credits = CREDITS[terms.options.mode]
-        self._flooded = 0
+        self._mailbox = Mailbox(terms.options, terms.max_age_s, lambda: wake(self))
+        self._intake = Intake(terms.options, terms.limits.fps, memory.clock.seq)
         carried = leftovers or Leftovers()
+        self._tally = Tally(carried)
         self.outbox.restore(carried.results)
-        self._frames = carried.frames
-        self._results = carried.answered
-        self._dropped: Counter[str] = Counter(carried.dropped)
-        self._told: deque[Dropped] = deque(carried.told, maxlen=MAX_TOLD)
         self._answers: deque[PromptAck] = deque(maxlen=MAX_ORDERS)
-        self._unreported = 0
-        self._taken_ns = 0
-        self._rate_s = 0.0
         self._resets: list[tuple[int, str]] = []
 
     # What the scheduler calls ------------------------------------------------------------------
 
     def due_s(self) -> float:
-        """Return when it is the stream's turn: when the first frame that waited was due.
-
-        A frame that supersedes another takes its turn, or fast cameras would wait behind slow ones.
-        """
-        with self._lock:
-            shared = self._shared
-            return min(shared.turn_s, shared.mailbox[0].due_s) if shared.mailbox else math.inf
+        """Return when it is the stream's turn; infinity: no frame waits."""
+        return self._mailbox.due_s()
 
     def objects(self) -> int:
         """Return how many objects a step is likely to have."""
@@ -152,51 +90,12 @@ class Session:
 
     def take(self, now_s: float, step_s: float) -> Task | None:
         """Return the frame to work on now; those that would be too late are dropped."""
-        with self._lock:
-            shared = self._shared
-            if shared.is_busy:
-                return None
-            frame = self._next_in_time(now_s, step_s)
-            if frame is None:
-                self._wake(self)
-                return None
-            shared.is_busy = True
-            shared.turn_s = math.inf
-            now, shared.orders = orders_for(shared.orders, frame.header.seq)
-            is_full, shared.is_full = shared.is_full, False
-            dropped = shared.told = self._unreported + len(shared.drops)
-            has_more = self.terms.options.mode == "lossless" and bool(shared.mailbox)
-        if not has_more:  # else its credit goes with the result: the client is ahead as it is
-            self._wake(self)
-        terms = self.terms
-        return Task(
-            frame,
-            self.memory,
-            terms.options,
-            terms.finder,
-            now,
-            dropped,
-            terms.limits.pixels,
-            is_full,
-        )
-
-    def _next_in_time(self, now_s: float, step_s: float) -> Incoming | None:
-        shared = self._shared
-        while shared.mailbox:
-            frame = shared.mailbox.popleft()
-            shared.taken += 1
-            # half of its time is a frame's to wait in, however slow steps seem to have become
-            margin_s = min(step_s, (frame.due_s - frame.arrived_s) / 2)
-            if self.terms.options.mode == "lossless" or now_s + margin_s <= frame.due_s:
-                return frame
-            late_ms = 1000 * (now_s - frame.arrived_s)
-            cause: DropCause = "deadline" if self._deadline_ms(frame.header) else "overload"
-            detail = f"it waited {late_ms:.0f} ms, its step takes about {1000 * step_s:.0f} ms"
-            shared.drops.append((frame.header.seq, cause, detail))
-        return None
-
-    def _deadline_ms(self, header: Header) -> int:
-        return header.deadline_ms or self.terms.options.deadline_ms
+        taken = self._mailbox.take(now_s, step_s)
+        if taken is None:
+            return None
+        frame, orders, dropped, is_full = taken
+        options, finder, pixels = self.terms.options, self.terms.finder, self.terms.limits.pixels
+        return Task(frame, self.memory, options, finder, orders, dropped, pixels, is_full)
 
     # What the connection calls -----------------------------------------------------------------
 
@@ -209,22 +108,22 @@ class Session:
         self.detached_s = None
         self.leaves_as = None
         self.spoken_s = time.monotonic()
-        self._flooded = 0
         generation = self.outbox.begin(last_result)
-        for message in self._told:
-            if message.ranges[0][0] > last_result:
-                self.say(message)
-        with self._lock:
-            self._shared.is_full = True
-            waiting = len(self._shared.mailbox) + self._shared.taken
-        self._credits = max(0, CREDITS[self.terms.options.mode] - waiting)
+        for message in self._tally.told_after(last_result):
+            self.say(message)
+        self._intake.begin(self._mailbox.begin())
         self.settle()  # a stream that was ended before its client left still says goodbye
         return generation
 
     @property
     def credits(self) -> int:
         """Frames that the client may send now."""
-        return self._credits
+        return self._intake.credits
+
+    @property
+    def last_seq(self) -> int:
+        """Of the last frame that came; -1 before any."""
+        return self._intake.last_seq
 
     def detach(self) -> None:
         """End a connection; the stream goes on without."""
@@ -238,74 +137,25 @@ class Session:
             AnswerError: its meta is none.
         """
         header = packet.header
-        if header.seq <= self.last_seq:
-            raise CloseStream(
-                CloseCode.BAD_MESSAGE, f"seq {header.seq} after {self.last_seq}: it must rise"
-            )
-        if len(packet.meta) > MAX_META_BYTES:
-            raise CloseStream(
-                CloseCode.TOO_LARGE,
-                f"meta of frame {header.seq} is {len(packet.meta)} bytes, limit {MAX_META_BYTES}",
-            )
-        meta = read_meta(packet.meta, FrameMeta) if len(packet.meta) else FrameMeta()
-        self.last_seq = header.seq
-        self._frames += 1
-        now_s = time.monotonic()
-        self.spoken_s = now_s
-        if self._credits <= 0:
-            self._flood(header.seq)
+        meta = self._intake.read(packet)
+        self._tally.frames += 1
+        now_s = self.spoken_s = time.monotonic()
+        if not self._intake.pay():
+            self._drop(header.seq, "overload", "sent without credit")
+            self.say(self._intake.warning(header.seq))
             return
-        self._credits -= 1
-        refusal = self._pace(header, now_s)
+        is_live = self.terms.options.mode != "lossless"
+        refusal = self._intake.refusal(header, now_s)
+        if is_live and self.is_draining:  # what is stored by now does not hold it
+            refusal = ("drained", "")
         if refusal is not None:
             self._drop(header.seq, *refusal)
             self._return_credit(1)
             return
-        deadline_ms = self._deadline_ms(header)
-        wait_s = deadline_ms / 1000 if deadline_ms else self.terms.max_age_s
-        frame = Incoming(header, meta, packet.payload, now_s, now_s + wait_s)
-        with self._lock:
-            mailbox = self._shared.mailbox
-            late = list(mailbox) if self.terms.options.mode != "lossless" else []
-            if late:
-                mailbox.clear()
-            for old in late:  # before the new one can be taken: its result tells of them
-                self._drop(old.header.seq, "superseded", "")
-            mailbox.append(frame)
-            self._shared.turn_s = min(self._shared.turn_s, frame.due_s)
-        if late:
-            self._return_credit(len(late))
+        if is_live:  # before the new one can be taken: its result tells of them
+            self._return_credit(self.drop_waiting("superseded"))
+        self._mailbox.put(packet, meta, now_s)
         self._poke()
-
-    def _flood(self, seq: int) -> None:
-        self._flooded += 1
-        allowed = CREDITS[self.terms.options.mode]
-        self._drop(seq, "overload", "sent without credit")
-        if self._flooded >= FLOOD:
-            raise CloseStream(
-                CloseCode.CREDIT_OR_QUOTA,
-                f"{self._flooded} frames were sent without credit, limit {allowed} at a time",
-            )
-        text = f"frame {seq} was sent without credit: wait for it (limit {allowed} at a time)"
-        self.say(Status("warning", text))
-
-    def _pace(self, header: Header, now_s: float) -> tuple[DropCause, str] | None:
-        """Return why a frame is not taken, if it is one too many or comes too late."""
-        if self.is_draining and self.terms.options.mode != "lossless":
-            return "drained", ""  # what is stored by now does not hold it
-        limit = self.terms.limits.fps
-        if limit:
-            self._rate_s = max(self._rate_s, now_s - 1.0)
-            if self._rate_s > now_s:
-                return "overload", f"limit {limit:g} frames a second"
-            self._rate_s += 1.0 / limit
-        options = self.terms.options
-        if options.mode == "paced" and options.fps and header.capture_ns:
-            passed_ns = header.capture_ns - self._taken_ns
-            if self._taken_ns and 0 <= passed_ns < PACED_SLACK * 1e9 / options.fps:
-                return "superseded", ""
-            self._taken_ns = header.capture_ns
-        return None
 
     def hear(self) -> None:
         """Note that the client lives."""
@@ -331,35 +181,16 @@ class Session:
         if count > limit:
             self._answer(PromptAck(message.id, -1, f"{count} objects, limit {limit} (max_objects)"))
             return
-        with self._lock:
-            if message.id and any(each.message.id == message.id for each in self._shared.orders):
-                return  # sent again: it waits already
-            if len(self._shared.orders) >= MAX_ORDERS:
-                raise CloseStream(
-                    CloseCode.CREDIT_OR_QUOTA, f"{MAX_ORDERS} prompts wait already, the limit"
-                )
-            waiting = sum(each.size for each in self._shared.orders)
-            if waiting + size > MAX_ORDER_CHARACTERS:
-                raise CloseStream(
-                    CloseCode.CREDIT_OR_QUOTA,
-                    f"{waiting + size} characters of prompts wait, limit {MAX_ORDER_CHARACTERS}",
-                )
-            self._shared.orders = (*self._shared.orders, Order(message, at, size))
+        self._mailbox.order(Order(message, at, size))
 
     def reset(self, message: Reset) -> None:
         """Forget everything; frames that wait are dropped."""
         if self._is_answered(message.id):
             return
-        with self._lock:
-            waiting = list(self._shared.mailbox)
-            self._shared.mailbox.clear()
-            self._shared.orders = ()
-            is_busy = self._shared.is_busy
-        for frame in waiting:
-            self._drop(frame.header.seq, "reset", "")
-        self._return_credit(len(waiting))
+        self._return_credit(self.drop_waiting("reset"))
+        self._mailbox.forget_orders()
         self._resets.append((self.last_seq + 1, message.id))
-        if not is_busy:
+        if not self._mailbox.is_busy:
             self._forget_all()
 
     def _forget_all(self) -> None:
@@ -407,20 +238,14 @@ class Session:
         self.hear()  # a stream that is worked for is not idle
         refused = {id(order): reason for order, reason in done.refused}
         self.memory = done.memory
-        with self._lock:
-            self._shared.is_busy = False
-            if done.packet is None:  # what was meant for it is meant for the next
-                kept = () if self._resets else done.orders
-                self._shared.orders = (*kept, *self._shared.orders)
-                self._shared.is_full = True
         if done.is_internal:
             self.outbox.fail(CloseStream(CloseCode.INTERNAL, f"frame {done.seq}: {done.error}"))
         if done.packet is None:
+            self._mailbox.fail(() if self._resets else done.orders)
             self._drop(done.seq, "decode_error", done.error)
         else:
-            self._results += 1
-            self._unreported -= self._shared.told  # others were dropped meanwhile
-            FRAMES.labels("result").inc()
+            self._mailbox.finish()
+            self._tally.count_result()
             self.outbox.keep(done.seq, done.packet)
             for order in done.orders:
                 reason = refused.get(id(order), "")
@@ -430,11 +255,9 @@ class Session:
 
     def settle(self) -> None:
         """Pass on what the scheduler's threads did: credit, drops; and offer what waits."""
-        with self._lock:
-            taken, self._shared.taken = self._shared.taken, 0
-            drops, self._shared.drops = self._shared.drops, []
-        for seq, cause, detail in drops:
-            self._drop(seq, cause, detail)
+        taken, late = self._mailbox.news()
+        for drop in late:
+            self._drop(*drop)
         self._return_credit(taken)
         self._poke()
         if self.is_ending and not self.waiting and self.leaves_as is None:
@@ -445,50 +268,42 @@ class Session:
         self.leaves_as = state
         self.outbox.finish(Bye(self.counters(), reason), code)
 
-    def drop_waiting(self) -> None:
-        """Drop what waits because the server stops; a lossless stream's client sends it again."""
-        with self._lock:
-            waiting = list(self._shared.mailbox)
-            self._shared.mailbox.clear()
-        for frame in waiting:
-            self._drop(frame.header.seq, "drained", "")
+    def drop_waiting(self, cause: DropCause = "drained") -> int:
+        """Drop the frames that wait; return how many that are.
+
+        Where the server stops, a lossless stream's client sends them again.
+        """
+        seqs = self._mailbox.empty()
+        for seq in seqs:
+            self._drop(seq, cause)
+        return len(seqs)
 
     def _poke(self) -> None:
         """Offer a frame that waits to the scheduler, where its result would have a place."""
-        with self._lock:
-            is_ready = bool(self._shared.mailbox) and not self._shared.is_busy
-        if is_ready and self.outbox.has_room:
+        if self._mailbox.is_ready and self.outbox.has_room:
             self._offer(self)
 
-    def _drop(self, seq: int, cause: DropCause, detail: str) -> None:
-        self._dropped[cause] += 1
-        self._unreported += 1
-        FRAMES.labels(cause).inc()
-        message = Dropped(((seq, seq),), cause, detail)
-        self._told.append(message)
-        self.say(message)
+    def _drop(self, seq: int, cause: DropCause, detail: str = "") -> None:
+        self._mailbox.count_drop()
+        self.say(self._tally.count_drop(seq, cause, detail))
 
     def _return_credit(self, count: int) -> None:
-        count = min(count, CREDITS[self.terms.options.mode] - self._credits)
-        if count > 0 and not self.is_draining:
-            self._credits += count
-            self.say(Credit(count))
+        returned = 0 if self.is_draining else self._intake.pay_back(count)
+        if returned:
+            self.say(Credit(returned))
 
     # What it looks like ------------------------------------------------------------------------
 
     @property
     def waiting(self) -> int:
         """Frames that have neither result nor been dropped."""
-        with self._lock:
-            shared = self._shared
-            return len(shared.mailbox) + shared.is_busy + len(shared.drops)
+        return self._mailbox.waiting
 
     @property
     def is_blank(self) -> bool:
         """Whether nothing was ever sent that would have to be kept."""
-        with self._lock:
-            has_orders = bool(self._shared.orders)
-        return not self._frames and self.memory.clock.seq < 0 and not has_orders
+        is_untouched = not self._tally.frames and not self._mailbox.has_orders
+        return is_untouched and self.memory.clock.seq < 0
 
     @property
     def is_idle(self) -> bool:
@@ -497,15 +312,8 @@ class Session:
 
     def leftovers(self) -> Leftovers:
         """Return what must be stored with the memory as it is now."""
-        seq = self.memory.clock.seq
-        later = [message for message in self._told if message.ranges[0][0] > seq]
-        told = tuple(message for message in self._told if message not in later)
-        dropped = self._dropped - Counter(message.cause for message in later)  # they come again
-        results = self._results
-        return Leftovers(
-            self.outbox.kept(), told, results + dropped.total(), results, dict(dropped)
-        )
+        return self._tally.leftovers(self.memory.clock.seq, self.outbox.kept())
 
     def counters(self) -> Counters:
         """Return how the accepted frames ended."""
-        return Counters(self._frames, self._results, dict(self._dropped), self.waiting)
+        return self._tally.counters(self.waiting)

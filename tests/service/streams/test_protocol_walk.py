@@ -35,9 +35,10 @@ from amodal_service.database import Database, open_database
 from amodal_service.stream_settings import StreamSettings
 from amodal_service.streams import store
 from amodal_service.streams.admission import stream_bytes
+from amodal_service.streams.intake import CREDITS
 from amodal_service.streams.options import StreamOptions
 from amodal_service.streams.outbox import CloseStream
-from amodal_service.streams.session import CREDITS, Session
+from amodal_service.streams.session import Session
 
 STEPS = 2000
 SEEDS = range(5)

@@ -27,8 +27,9 @@ from amodal_client.stream_messages import (
 )
 from amodal_client.stream_wire import Header, Op, Packet
 from amodal_service.streams.frame_work import Done
+from amodal_service.streams.intake import CREDITS, FLOOD, MAX_META_BYTES
+from amodal_service.streams.mailbox import MAX_ORDERS
 from amodal_service.streams.outbox import CloseStream
-from amodal_service.streams.session import CREDITS, FLOOD, MAX_META_BYTES, MAX_ORDERS
 
 BAD_TEXT = b"\x81\xa7objects\x91\x81\xa3rle\x82\xa4size\x92\x01\x01\xa6counts\xa1\xff"
 """MessagePack whose runs are not UTF-8."""
