@@ -60,6 +60,8 @@ class VideoWriter:
     def _add_stream(self, width: int, height: int) -> VideoStream:
         options = {"crf": str(self._crf), "preset": "veryfast"}
         stream = self._container.add_stream("libx264", rate=self._rate, options=options)
+        # its threads change what it writes, and how many there are depends on the machine
+        stream.codec_context.thread_count = 1
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = stream.codec_context.time_base = TIME_BASE
         return stream

@@ -15,4 +15,5 @@ def test_hostile_files_are_answered_without_a_5xx(tmp_path: Path) -> None:
     assert sum(jobs.values()) == answers[201] > 0
     assert set(jobs) <= {"succeeded", "failed"}
     first, last = str(seen["descriptors"]).split(" -> ")
-    assert int(last) <= int(first) + 2  # database connections come and go
+    # database connections come and go; a leak would leave one for each of the 31 files
+    assert int(last) <= int(first) + 8
