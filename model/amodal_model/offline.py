@@ -109,12 +109,14 @@ def _meet(forward: Estimate, backward: Estimate) -> tuple[Estimate, Estimate]:
     Each is right about the place where it last saw the object, and strays from there on: in
     between the place goes over from one to the other as evenly as frames do.
     """
-    before, after = forward.frames_hidden, backward.frames_hidden
-    middles = _middle(forward), _middle(backward)
-    if forward.visible.area or before + after <= 0 or middles[0] is None or middles[1] is None:
+    if forward.visible.area:
         return forward, backward
-    between = (after * middles[0] + before * middles[1]) / (before + after)
-    return _moved(forward, between - middles[0]), _moved(backward, between - middles[1])
+    first, second = _middle(forward), _middle(backward)
+    if first is None or second is None:
+        return forward, backward
+    share = forward.frames_hidden / (forward.frames_hidden + backward.frames_hidden)
+    between = first + share * (second - first)
+    return _moved(forward, between - first), _moved(backward, between - second)
 
 
 def _middle(entry: Estimate) -> Float64[np.ndarray, " 2"] | None:

@@ -250,8 +250,7 @@ def _lacks_mask(tracks: Tracks, open_shares: Float32[np.ndarray, " N"]) -> Bool[
     background, and push the silhouette under the nearest occluder.
     """
     is_placed = tracks.variance < MISPLACED_SIGMA**2
-    remembered = (tracks.template[:, 0] * tracks.template[:, 1]).any((1, 2))
-    return np.asarray((open_shares > MISSING_OPEN) & is_placed & remembered)
+    return np.asarray((open_shares > MISSING_OPEN) & np.isfinite(open_shares) & is_placed)
 
 
 def _open_shares(
@@ -259,7 +258,7 @@ def _open_shares(
 ) -> Float32[np.ndarray, " N"]:
     """Return how much of each object without a mask should show: in the open nothing hides it.
 
-    0 of those that show; 1 of those of which nothing is remembered any more.
+    0 of those that show, infinite of those of which nothing is remembered any more.
     """
     shares = np.zeros(len(tracks.is_new), np.float32)
     has_none = ~search[:, 0].any((1, 2))
@@ -273,5 +272,5 @@ def _open_shares(
     silhouette = template[:, 0] * template[:, 1]
     area = silhouette.sum((1, 2))
     open_area = (silhouette * is_open).sum((1, 2))
-    shares[without] = np.where(area >= 1, open_area / np.maximum(area, 1), 1)
+    shares[without] = np.where(area >= 1, open_area / np.maximum(area, 1), np.inf)
     return shares

@@ -1,5 +1,6 @@
 """Reading and writing clips: real files, good ones and bad ones."""
 
+import os
 import struct
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -297,3 +298,19 @@ def test_nothing_half_written_is_left_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     _write_sizes(tmp_path / "out.mp4")
     assert list(tmp_path.iterdir()) == []  # no frame, no file
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs Linux and two processors to take one away",
+)
+def test_what_is_written_does_not_depend_on_the_number_of_processors(tmp_path: Path) -> None:
+    processors = os.sched_getaffinity(0)
+    sizes = [(240, 320)] * 24
+    _write_sizes(tmp_path / "all.mp4", *sizes)
+    os.sched_setaffinity(0, {min(processors)})
+    try:
+        _write_sizes(tmp_path / "one.mp4", *sizes)
+    finally:
+        os.sched_setaffinity(0, processors)
+    assert (tmp_path / "all.mp4").read_bytes() == (tmp_path / "one.mp4").read_bytes()

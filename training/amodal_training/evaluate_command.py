@@ -30,20 +30,24 @@ from amodal_training.identity_report import identity_json, print_identity
 
 _WIDE = 150
 
+MODE = Annotated[Mode, typer.Option(help="causal, or offline: future frames too.")]
+JSON_PATH = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
+ALSO = Annotated[list[str] | None, typer.Option(help="NAME=MODEL, one more row; may be repeated.")]
+NOISE = Annotated[
+    bool, typer.Option("--noise", help="Disturb the visible masks: contours by 2 px, 5 % missing.")
+]
+NO_BASELINES = Annotated[bool, typer.Option("--no-baselines", help="Only the models.")]
+
 
 def evaluate(  # noqa: PLR0913  (every option is an argument)
     dataset: Annotated[
         Path, typer.Argument(help="Folder with videos/, visible.json and amodal.json.")
     ],
     model: Annotated[str, typer.Option(help="shipped, small, none, or a folder.")] = "shipped",
-    mode: Annotated[Mode, typer.Option(help="causal, or offline: future frames too.")] = "causal",
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures to this file.")
-    ] = None,
-    also: Annotated[
-        list[str] | None, typer.Option(help="NAME=MODEL, one more row; may be repeated.")
-    ] = None,
-    no_baselines: Annotated[bool, typer.Option("--no-baselines", help="Only the models.")] = False,
+    mode: MODE = "causal",
+    json_path: JSON_PATH = None,
+    also: ALSO = None,
+    no_baselines: NO_BASELINES = False,
     flow: Annotated[
         bool, typer.Option(help="Baselines by optical flow too; decodes the videos.")
     ] = True,
@@ -53,10 +57,7 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
     precision: Annotated[
         str | None, typer.Option(help="fp32, fp16 or int8; by default what is served.")
     ] = None,
-    noise: Annotated[
-        bool,
-        typer.Option("--noise", help="Disturb the visible masks: contours by 2 px, 5 % missing."),
-    ] = False,
+    noise: NOISE = False,
     masks: Annotated[
         str, typer.Option(help="given; or followed by --model: first_mask, first_box of each.")
     ] = "given",

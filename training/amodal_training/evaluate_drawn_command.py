@@ -8,8 +8,16 @@ from typing import Annotated
 import typer
 
 import amodal_model
-from amodal_model.clip import Mode
-from amodal_training.evaluate_command import check_json_path, parse_also, show_evaluation
+from amodal_training.evaluate_command import (
+    ALSO,
+    JSON_PATH,
+    MODE,
+    NO_BASELINES,
+    NOISE,
+    check_json_path,
+    parse_also,
+    show_evaluation,
+)
 from amodal_training.evaluation import EvaluationOptions, evaluate_clips
 from amodal_training.evaluation_drawn import DrawnConfig, open_drawn_set
 from amodal_training.evaluation_method import segmenter_method
@@ -18,13 +26,9 @@ from amodal_training.evaluation_method import segmenter_method
 def evaluate_drawn(  # noqa: PLR0913  (every option is an argument)
     dataset: Annotated[Path, typer.Argument(help="Folder with visible.json; no labels needed.")],
     model: Annotated[str, typer.Option(help="shipped, small, or a folder.")] = "shipped",
-    mode: Annotated[Mode, typer.Option(help="causal, or offline: future frames too.")] = "causal",
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures to this file.")
-    ] = None,
-    also: Annotated[
-        list[str] | None, typer.Option(help="NAME=MODEL, one more row; may be repeated.")
-    ] = None,
+    mode: MODE = "causal",
+    json_path: JSON_PATH = None,
+    also: ALSO = None,
     sequences: Annotated[int, typer.Option(help="How many are drawn.")] = 72,
     frames: Annotated[int, typer.Option(help="Length of each.")] = 36,
     seed: Annotated[int, typer.Option(help="The same seed draws the same occlusions.")] = 0,
@@ -34,11 +38,8 @@ def evaluate_drawn(  # noqa: PLR0913  (every option is an argument)
     carried_share: Annotated[
         float, typer.Option(help="Share of those hidden entirely that come out elsewhere.")
     ] = DrawnConfig().carried_share,
-    noise: Annotated[
-        bool,
-        typer.Option("--noise", help="Disturb the visible masks: contours by 2 px, 5 % missing."),
-    ] = False,
-    no_baselines: Annotated[bool, typer.Option("--no-baselines", help="Only the models.")] = False,
+    noise: NOISE = False,
+    no_baselines: NO_BASELINES = False,
 ) -> None:
     """Print the figures of a model where occlusions are drawn over the visible masks of a dataset.
 
