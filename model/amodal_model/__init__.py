@@ -20,6 +20,7 @@ from amodal_model.results import FrameResult, ObjectResult
 from amodal_model.source_given import GivenSource
 from amodal_model.stream import AmodalSegmenter, StreamConfig
 from amodal_model.stream_state import StreamState
+from amodal_model.veil_judge import open_judge
 from amodal_model.visible_source import Expectation, Prompt, VisibleMaskSource
 
 __all__ = [
@@ -68,4 +69,4 @@ def load(
     engine = OnnxEngine(
         find_model(model), provider, require_gpu=require_gpu, threads=threads, precision=precision
     )
-    return AmodalSegmenter(engine, config)
+    return AmodalSegmenter(engine, config, open_judge())

@@ -63,6 +63,7 @@ class Estimate(NamedTuple):
         evidence: what is remembered of it.
         stand_in: where it is taken to be, if its mask alone is missing.
         contour_noise: by how many frame pixels visible contours are off.
+        veil: where something without a mask is taken to hide it.
     """
 
     track_id: int
@@ -74,6 +75,7 @@ class Estimate(NamedTuple):
     evidence: Evidence
     stand_in: BoxedMask | None = None
     contour_noise: float = 0.0
+    veil: BoxedMask | None = None
 
 
 class Silhouette(NamedTuple):
@@ -88,6 +90,7 @@ class Silhouette(NamedTuple):
         evidence: what each direction of time remembers of it.
         stand_in: where it is taken to be, if its mask alone is missing.
         contour_noise: by how many frame pixels visible contours are off.
+        veil: where something without a mask is taken to hide it.
     """
 
     track_id: int
@@ -98,6 +101,7 @@ class Silhouette(NamedTuple):
     evidence: tuple[Evidence, ...]
     stand_in: BoxedMask | None = None
     contour_noise: float = 0.0
+    veil: BoxedMask | None = None
 
     @property
     def front(self) -> BoxedMask:
@@ -144,6 +148,7 @@ def _silhouette(estimate: Estimate, box: Box, logits: Float32[np.ndarray, "h w"]
         (estimate.evidence,),
         estimate.stand_in,
         estimate.contour_noise,
+        estimate.veil,
     )
 
 
@@ -217,9 +222,8 @@ def compose(
 def _amodal_mask(entry: Silhouette, coverage: UInt8[np.ndarray, "H W"]) -> BoxedMask:
     """Return the visible part and what the network adds to it.
 
-    Under other masks, and as near to them as contours are off, it is believed from even odds on.
-    In the open only an occluder that has no mask can hide something, so there it must be nearly
-    certain.
+    Under other masks, as near to them as contours are off, and behind a veil it is believed from
+    even odds on. In the open it must be nearly certain.
     """
     visible = entry.visible
     x0, y0, x1, y1 = entry.bbox_xyxy
@@ -228,6 +232,8 @@ def _amodal_mask(entry: Silhouette, coverage: UInt8[np.ndarray, "H W"]) -> Boxed
     if (rim := rim_of(entry.contour_noise)) and pixels.size:
         kernel = np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)
         pixels = np.asarray(cv2.dilate(pixels.view(np.uint8), kernel)).view(bool)
+    if entry.veil is not None:
+        pixels |= entry.veil.within(entry.bbox_xyxy)
     pixels &= entry.logits > 0
     pixels |= entry.logits > OPEN_LOGIT
     if not visible.area:

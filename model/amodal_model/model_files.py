@@ -95,6 +95,17 @@ def find_follower(model: str | Path) -> ModelFolder:
     return find_model(model)
 
 
+def find_veil_judge(model: str | Path) -> ModelFolder:
+    """Return the network that judges veils: ``shipped``, or a folder.
+
+    Raises:
+        ModelError: no such network.
+    """
+    if model == "shipped":
+        return find_model(Path(str(resources.files("amodal_model"))) / "weights" / "veils")
+    return find_model(model)
+
+
 def _read(folder: Path) -> ModelFolder:
     path = folder / "model.json"
     try:

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float32, Float64
 
 from amodal_model.composition import Estimate, Silhouette, compose, paste
 from amodal_model.geometry import Window, frame_from_crop
-from amodal_model.masks import Box, BoxedMask, enclose_boxes, intersect_boxes
+from amodal_model.masks import Box, BoxedMask, empty_mask, enclose_boxes, intersect_boxes, union
 from amodal_model.results import FrameResult
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.stream_state import StreamState
@@ -86,7 +86,11 @@ def _fuse(forward: Estimate, backward: Estimate | None, frame_size: tuple[int, i
     weights = np.array([first.confidence[1], second.confidence[1]], np.float64) ** TRUST + 1e-12
     share = float(weights[1] / weights.sum())
     box = enclose_boxes(first.bbox_xyxy, second.bbox_xyxy)
-    logits = (1 - share) * _spread(first, box) + share * _spread(second, box)
+    one, other = _spread(first, box), _spread(second, box)
+    logits = (1 - share) * one + share * other
+    # who sees no veil takes what is before it for background
+    veils = [_veil_within(entry, box) for entry in (first, second)]
+    logits = np.where(veils[0] & ~veils[1], one, np.where(veils[1] & ~veils[0], other, logits))
     confidence = tuple(
         (1 - share) * a + share * b
         for a, b in zip(first.confidence, second.confidence, strict=True)
@@ -100,7 +104,20 @@ def _fuse(forward: Estimate, backward: Estimate | None, frame_size: tuple[int, i
         first.evidence + second.evidence,
         first.stand_in or second.stand_in,
         max(first.contour_noise, second.contour_noise),
+        _either(first.veil, second.veil),
     )
+
+
+def _veil_within(entry: Silhouette, box: Box) -> Bool[np.ndarray, "h w"]:
+    """Return where something without a mask is taken to hide an object, over a box."""
+    return (entry.veil or empty_mask(entry.visible.frame_size)).within(box)
+
+
+def _either(first: BoxedMask | None, second: BoxedMask | None) -> BoxedMask | None:
+    """Return what hides an object without having a mask, as one direction or both say."""
+    if first is None or second is None:
+        return first or second
+    return union(first, second)
 
 
 def _meet(forward: Estimate, backward: Estimate) -> tuple[Estimate, Estimate]:

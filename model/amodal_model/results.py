@@ -26,7 +26,7 @@ class ObjectResult:
         state: ``visible`` (rate under 0.05), ``partial``, ``hidden`` (no visible pixel) or
             ``lost`` (given up).
         occluded_by: track ids of the objects whose visible masks lie over the hidden part,
-            largest overlap first.
+            largest overlap first; none where what hides it has no mask.
         score: expected IoU of ``amodal`` with the truth, in [0, 1].
         confidence_visible: confidence in the visible mask, in [0, 1]; 1 for masks given.
         confidence_occluded: expected IoU of the hidden part with the truth, in [0, 1].

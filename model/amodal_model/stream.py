@@ -36,6 +36,7 @@ from amodal_model.stream_state import (
 )
 from amodal_model.track_state import MotionConfig, predict, template_of
 from amodal_model.tracks import Placed, follow
+from amodal_model.veils import VeilJudge, recall, widened
 from amodal_model.views import View
 from amodal_model.visible_source import Expectation
 
@@ -108,9 +109,23 @@ class _Advanced(NamedTuple):
 class AmodalSegmenter:
     """Completes the visible masks of streams, frame by frame."""
 
-    def __init__(self, engine: Engine, config: StreamConfig | None = None) -> None:
+    def __init__(
+        self, engine: Engine, config: StreamConfig | None = None, judge: VeilJudge | None = None
+    ) -> None:
+        """Keep what completes masks.
+
+        Args:
+            engine: runs the network.
+            config: how objects are kept and reported.
+            judge: of what hides objects without having a mask; without one nothing does.
+        """
         self.engine = engine
         self.config = config or StreamConfig()
+        self.judge = judge
+
+    def with_engine(self, engine: Engine) -> AmodalSegmenter:
+        """Return the same on another engine."""
+        return AmodalSegmenter(engine, self.config, self.judge)
 
     def start(self, frame_size: tuple[int, int]) -> StreamState:
         """Return the state of a stream that has seen nothing.
@@ -213,7 +228,7 @@ class AmodalSegmenter:
         busy = [index for index, step in enumerate(steps) if step.own]
         followed = [self._follow(steps[index]) for index in busy]
         parts = [
-            (placed.inputs, self._kept_memory(steps[index].state.memory, placed.has_begun))
+            (placed.inputs, self._kept_memory(steps[index].state.memory, placed))
             for index, placed in zip(busy, followed, strict=True)
         ]
         stepped = step_together(self.engine, parts)
@@ -222,14 +237,16 @@ class AmodalSegmenter:
             advanced[index] = _Advanced(*_move(steps[index], placed, *result), coverage)
         return advanced
 
-    def _kept_memory(
-        self, memory: MemoryState[Any], has_begun: Bool[np.ndarray, " N"]
-    ) -> MemoryState[Any]:
-        """Return the memory without what is remembered of objects that begin again."""
-        if not has_begun.any():
-            return memory
-        rows = np.where(has_begun, -1, np.arange(len(has_begun)))
-        return take_rows(self.engine.to_host(memory), rows.tolist())
+    def _kept_memory(self, memory: MemoryState[Any], placed: Placed) -> MemoryState[Any]:
+        """Return the memory without objects that begin again, veiled ones as usually seen."""
+        if placed.has_begun.any():
+            rows = np.where(placed.has_begun, -1, np.arange(len(placed.has_begun)))
+            memory = take_rows(self.engine.to_host(memory), rows.tolist())
+        if placed.recalled:
+            memory = self.engine.to_host(memory)
+            memory = memory._replace(maps=memory.maps.copy())
+            recall(memory.maps, placed.recalled)
+        return memory
 
     def _follow(self, step: PreparedStep) -> Placed:
         coverage = Coverage(cover(step.own, step.state.frame_size))
@@ -239,6 +256,7 @@ class AmodalSegmenter:
             step.frame_gap,
             self.config.placement,
             self.config.motion,
+            self.judge,
         )
 
     def expect(self, state: StreamState, *, frame_gap: float = 1.0) -> dict[int, Expectation]:
@@ -351,6 +369,7 @@ def _move(
             Evidence(window, template),
             placed.stand_ins.get(row),
             placed.views[row].contour_noise,
+            _veil_in_frame(tracks.veil[row], window, state.frame_size),
         )
         for row, (track_id, mask, window, logits, (whole, part), h, template) in enumerate(
             zip(
@@ -375,6 +394,13 @@ def _move(
         frames_outside=outside,
         frames_open=in_the_open.astype(np.float32),
     )
+
+
+def _veil_in_frame(
+    veil: Bool[np.ndarray, "48 48"], window: Window, frame_size: tuple[int, int]
+) -> BoxedMask | None:
+    """Return what hides an object without having a mask, in frame pixels."""
+    return paste_logits(widened(veil) - 0.5, window, frame_size) if veil.any() else None
 
 
 def _reaches_frame(

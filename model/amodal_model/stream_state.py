@@ -98,8 +98,8 @@ def state_from_arrays(arrays: Mapping[str, np.ndarray]) -> StreamState:
 def _as_now(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return arrays of a state as they are saved now.
 
-    Before, windows did not turn, nothing was learned of contours, and frames in the open were not
-    counted.
+    Before, windows did not turn, nothing was learned of contours, frames in the open were not
+    counted, and only what has a mask hid objects.
     """
     now = dict(arrays)
     if "frames_outside" in arrays:
@@ -109,6 +109,8 @@ def _as_now(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for name in ("tracks_window", "tracks_velocity"):
             now[name] = np.pad(arrays[name], ((0, 0), (0, 1)))
         now.setdefault("tracks_misfit", blank.misfit)
+    now.setdefault("tracks_usual", blank.usual)
+    now.setdefault("tracks_veil", blank.veil)
     if "tracks_areas" not in arrays and "tracks_jitters" not in arrays:
         now |= {"tracks_areas": blank.areas, "tracks_jitters": blank.jitters}
     return now

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float32, Float64
 
 from amodal_model.contour_noise import KEPT_JITTERS, UNKNOWN
 from amodal_model.geometry import Window, paste_logits
@@ -64,6 +64,8 @@ class Tracks(NamedTuple):
         jitters: (N, 8) by how much its last contours were off, see `contour_noise`.
         areas: (N, 2) visible pixels two frames and one frame ago, 0 where it did not show.
         template: (N, 2, 48, 48) remembered silhouette and how far it is known.
+        usual: (N, 48, 48) what is usually seen of it, see `veils`.
+        veil: (N, 48, 48) where a veil hides it, see `veils`.
         is_new: (N,) whether nothing is remembered yet.
     """
 
@@ -75,6 +77,8 @@ class Tracks(NamedTuple):
     jitters: Float32[np.ndarray, "N 8"]
     areas: Float32[np.ndarray, "N 2"]
     template: Float32[np.ndarray, "N 2 48 48"]
+    usual: Float32[np.ndarray, "N 48 48"]
+    veil: Bool[np.ndarray, "N 48 48"]
     is_new: np.ndarray
 
 
@@ -89,6 +93,8 @@ def new_tracks(count: int) -> Tracks:
         np.full((count, KEPT_JITTERS), UNKNOWN, np.float32),
         np.zeros((count, 2), np.float32),
         np.zeros((count, 2, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32),
+        np.zeros((count, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32),
+        np.zeros((count, TEMPLATE_SIDE, TEMPLATE_SIDE), bool),
         np.ones(count, bool),
     )
 

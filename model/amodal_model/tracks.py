@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
@@ -25,6 +26,16 @@ from amodal_model.placement import (
     register,
 )
 from amodal_model.track_state import MotionConfig, Tracks, predict, silhouette_of
+from amodal_model.veils import (
+    Sighting,
+    VeilJudge,
+    cover_veiled,
+    find_veils,
+    halved,
+    moved,
+    recalled,
+    renew,
+)
 from amodal_model.views import View, crops_of, with_noise, with_stand_ins
 from amodal_model.window_fit import fit_windows
 
@@ -43,6 +54,8 @@ ELSEWHERE = 0.5
 """Share of what shows of an object beside its silhouette from which that is misplaced."""
 MISFIT_RATE = 0.2
 """How far one frame's misfit replaces the usual one."""
+_BESIDE_VEIL = np.ones((5, 5), np.uint8)
+"""Beside a veil contours are its own: so far, in template pixels, an object is not placed by it."""
 
 
 class Placed(NamedTuple):
@@ -55,6 +68,7 @@ class Placed(NamedTuple):
         is_open: (N,) whether it does not show, though nothing hides most of where it should be.
         stand_ins: by row, where an object is taken to be whose mask alone is missing.
         views: what each was found in, stand-ins among what covers others.
+        recalled: by row, what the memory must hold of objects behind veils, see `veils.recalled`.
     """
 
     inputs: StepInputs[np.ndarray]
@@ -63,6 +77,7 @@ class Placed(NamedTuple):
     is_open: Bool[np.ndarray, " N"]
     stand_ins: dict[int, BoxedMask]
     views: Sequence[View]
+    recalled: dict[int, Float32[np.ndarray, "S S"]]
 
 
 def follow(
@@ -71,6 +86,7 @@ def follow(
     gap: float,
     placement: PlacementConfig,
     motion: MotionConfig,
+    judge: VeilJudge | None = None,
 ) -> Placed:
     """Find each object in a frame, and cut the crop that the network will see.
 
@@ -80,6 +96,7 @@ def follow(
         gap: frames since the last step, 1 without drops.
         placement: weights of the registration.
         motion: what is expected of the motion.
+        judge: of veils; without one everything that hides an object has a mask.
     """
     jitters, areas = add_jitters(tracks.jitters, tracks.areas, [view.own for view in views])
     tracks = tracks._replace(jitters=jitters, areas=areas)
@@ -97,6 +114,8 @@ def follow(
     if stand_ins:
         views = with_stand_ins(views, stand_ins)
         search = _search_crops(predicted, views)
+    if judge is not None:
+        predicted = _without_veiled(predicted, search, gap, judge)
     seen = search, is_missing, expected
     placed, misfit = _place(tracks, predicted, seen, gap, (placement, motion))
     is_other = looks_other(predicted, placed, (search, views), misfit, motion)
@@ -106,10 +125,45 @@ def follow(
     context = _context(placed._replace(window=window), gap, misfit)
     # nothing of the frame is believed: the memory is kept as under a wall
     crop[is_missing, 1] = 1 - crop[is_missing, 2]
-    is_new = np.zeros(len(views), bool)
-    moved = placed._replace(window=window, is_new=is_new)
+    inputs = StepInputs(crop, theta, context)
+    placed = placed._replace(window=window, is_new=np.zeros(len(views), bool))
+    found: dict[int, Float32[np.ndarray, "S S"]] = {}
+    if judge is not None:
+        placed = _look_for_veils(placed, inputs, judge)
+        found = recalled(placed.veil, theta)
+        cover_veiled(crop, placed.veil)
     is_open = open_shares > OPEN_MOST
-    return Placed(StepInputs(crop, theta, context), moved, is_other, is_open, stand_ins, views)
+    return Placed(inputs, placed, is_other, is_open, stand_ins, views, found)
+
+
+def _without_veiled(
+    tracks: Tracks, search: Float32[np.ndarray, "M 3 72 72"], gap: float, judge: VeilJudge
+) -> Tracks:
+    """Return the tracks with nothing known where veils may hide them: they must not pull there."""
+    old, margin = np.flatnonzero(~tracks.is_new), (SEARCH_SIDE - TEMPLATE_SIDE) // 2
+    seen = search[:, :, margin:-margin, margin:-margin]
+    context = _context(tracks, gap, tracks.misfit)[old]
+    maps = tracks.usual[old], tracks.veil[old], tracks.template[old].prod(1)
+    sighting = Sighting(old, tracks.window[old], *maps, seen, context, tracks.misfit[old])
+    veils = find_veils(sighting, judge, in_doubt=True)
+    is_veiled = veils.any((1, 2))
+    if not is_veiled.any():
+        return tracks
+    template = tracks.template.copy()
+    for row, veil in zip(old[is_veiled].tolist(), veils[is_veiled], strict=True):
+        template[row, 1] *= cv2.dilate(veil.view(np.uint8), _BESIDE_VEIL) == 0
+    return tracks._replace(template=template)
+
+
+def _look_for_veils(tracks: Tracks, inputs: StepInputs[np.ndarray], judge: VeilJudge) -> Tracks:
+    """Return the placed tracks with their veils, and what is usually seen of them."""
+    usual, latest = (moved(maps, inputs.theta) for maps in (tracks.usual, tracks.template.prod(1)))
+    veil = moved(tracks.veil.astype(np.float32), inputs.theta) > 0.5
+    rows, seen = np.arange(len(usual)), halved(inputs.crop)
+    shown = seen, inputs.context, tracks.misfit
+    sighting = Sighting(rows, tracks.window, usual, veil, latest, *shown)
+    veils = find_veils(sighting, judge)
+    return tracks._replace(usual=renew(sighting, veils), veil=veils)
 
 
 def _context(

@@ -197,7 +197,7 @@ class _TimedEngine:
 def _measure(
     segmenter: AmodalSegmenter, path: Path, masks: list[dict[int, Rle]], watch: _Stopwatch
 ) -> None:
-    segmenter = AmodalSegmenter(_TimedEngine(segmenter.engine, watch), segmenter.config)
+    segmenter = segmenter.with_engine(_TimedEngine(segmenter.engine, watch))
     state = segmenter.start(FRAME_SIZE)
     flow = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_FAST)
     before = np.zeros((FRAME_SIZE[0] // 2, FRAME_SIZE[1] // 2), np.uint8)

@@ -22,7 +22,6 @@ from amodal_model.clip import Mode
 from amodal_model.engine import Engine, EngineInfo
 from amodal_model.errors import LimitError
 from amodal_model.memory import MemoryState, StepInputs, StepOutputs
-from amodal_model.stream import AmodalSegmenter
 from amodal_model.video import DEFAULT_FPS, Clip
 from amodal_service import job_history, job_transitions
 from amodal_service.input_fetch import fetch_inputs
@@ -93,9 +92,7 @@ class JobRun:
         self._place = place
         self._job = job
         self._stop = stop
-        self._segmenter = AmodalSegmenter(
-            StoppableEngine(place.segmenter.engine, stop), place.segmenter.config
-        )
+        self._segmenter = place.segmenter.with_engine(StoppableEngine(place.segmenter.engine, stop))
         self._mode: Mode = job.request.get("mode", "causal")
         self._opened = ExitStack()
         self._frames: Iterator[FinishedFrame] | None = None

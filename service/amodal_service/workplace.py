@@ -66,7 +66,7 @@ def open_workplace(settings: Settings) -> Iterator[Workplace]:
     live, gate = amodal_model.load(settings.model, require_gpu=settings.require_gpu), Gate()
     if settings.require_gpu:  # found out now, and not by the first who sends prompts
         SOURCES[PROMPTED].make(_runtime(live, settings))
-    segmenter = AmodalSegmenter(StreamsFirst(live.engine, gate), live.config)
+    segmenter = live.with_engine(StreamsFirst(live.engine, gate))
     storage = open_storage(settings.storage)
     database = open_database(settings.database)
     limits = ClipLimits(

@@ -38,6 +38,9 @@ def evaluate_drawn(  # noqa: PLR0913  (every option is an argument)
     carried_share: Annotated[
         float, typer.Option(help="Share of those hidden entirely that come out elsewhere.")
     ] = DrawnConfig().carried_share,
+    unseen_share: Annotated[
+        float, typer.Option(help="Share of the occluders in front that have no mask.")
+    ] = DrawnConfig().unseen_share,
     noise: NOISE = False,
     no_baselines: NO_BASELINES = False,
 ) -> None:
@@ -47,7 +50,7 @@ def evaluate_drawn(  # noqa: PLR0913  (every option is an argument)
     model that was trained on the same dataset the figures say less.
     """
     check_json_path(json_path)
-    config = DrawnConfig(sequences, frames, seed, full_share, carried_share)
+    config = DrawnConfig(sequences, frames, seed, full_share, carried_share, unseen_share)
     drawn = open_drawn_set(dataset, config)
     named = [(f"{model} ({mode})", model)] + [parse_also(entry, mode) for entry in also or []]
     segmenters = [(name, amodal_model.load(source)) for name, source in named]

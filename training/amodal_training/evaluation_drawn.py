@@ -46,6 +46,7 @@ class DrawnConfig(NamedTuple):
     seed: int = 0
     full_share: float = PasteConfig().full_share
     carried_share: float = PasteConfig().carried_share
+    unseen_share: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +73,12 @@ class DrawnSet:
 
     def clips(self) -> Iterator[EvaluationClip]:
         """Yield the clips; they have masks, and no frames."""
-        full_share, carried_share = self.config.full_share, self.config.carried_share
+        config = self.config
         paste = PasteConfig(
-            full_share=full_share, carried_share=carried_share, unseen_share=0, noise_share=0
+            full_share=config.full_share,
+            carried_share=config.carried_share,
+            unseen_share=config.unseen_share,
+            noise_share=0,
         )
         for index in range(self.config.sequences):
             rng = np.random.default_rng([self.config.seed, index])
@@ -99,11 +103,11 @@ def open_drawn_set(folder: Path, config: DrawnConfig) -> DrawnSet:
             f"{config.sequences} sequences, limit 1 to {MAX_SEQUENCES}; {config.frames} frames, "
             f"limit {FRAMES.start} to {FRAMES.stop - 1}"
         )
-    shares = config.full_share, config.carried_share
+    shares = config.full_share, config.carried_share, config.unseen_share
     if config.seed < 0 or not all(0 <= share <= 1 for share in shares):
         raise InputError(
             f"seed {config.seed}, limit 0 or more; full share {shares[0]}, carried share "
-            f"{shares[1]}, limit 0 to 1"
+            f"{shares[1]}, unseen share {shares[2]}, limit 0 to 1"
         )
     visible = folder / "visible.json"
     if not visible.is_file():

@@ -5,7 +5,7 @@ Uses the stream's own placement and the network's own memory; nothing here is di
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -25,9 +25,13 @@ from amodal_model.memory import (
 from amodal_model.network import remember
 from amodal_model.placement import PlacementConfig
 from amodal_model.track_state import MotionConfig, new_tracks, template_of
-from amodal_model.tracks import follow
+from amodal_model.tracks import Placed, follow
+from amodal_model.veils import VeilJudge, recall
 from amodal_model.views import View
 from amodal_training.occluders import PastedSequence
+
+VeilWatch = Callable[[int, list[int]], VeilJudge]
+"""Returns the judge of a frame, from its index and the rows of the sequences that are in it."""
 
 
 class Batch(NamedTuple):
@@ -66,17 +70,51 @@ class Following(NamedTuple):
     shows_others: bool = True
 
 
+class Followed(NamedTuple):
+    """One frame of the sequences whose target was seen by then.
+
+    Attributes:
+        frame_index: of all sequences.
+        rows: which of the sequences they are.
+        placed: their targets in it.
+        moved: their memory in the frame's windows, before the frame is written into it.
+    """
+
+    frame_index: int
+    rows: list[int]
+    placed: Placed
+    moved: MemoryState[torch.Tensor]
+
+
 def roll_out(sequences: Sequence[PastedSequence], following: Following | None = None) -> Batch:
     """Follow all sequences side by side; frames before a target was first seen are left out.
 
     The batch is empty where no target is ever seen.
     """
-    following = following or Following()
+    parts = [_nothing()]
+    for frame in follow_all(sequences, following or Following()):
+        shown = [sequences[row] for row in frame.rows]
+        answers = _crop_answers(shown, frame.frame_index, frame.placed.tracks.window)
+        carried = [bool(one.is_carried and one.is_carried[frame.frame_index]) for one in shown]
+        parts.append(_quantise(frame.placed.inputs, frame.moved, answers, np.array(carried)))
+    return Batch(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
+
+
+def follow_all(
+    sequences: Sequence[PastedSequence], following: Following, watch: VeilWatch | None = None
+) -> Iterator[Followed]:
+    """Follow the targets of sequences side by side, as streams do but for the network's answer.
+
+    Args:
+        sequences: of one length.
+        following: how.
+        watch: gives the judge of veils of a frame, from its index and the sequences that are in
+            it; without one everything that hides a target has a mask.
+    """
     count = len(sequences)
     tracks = new_tracks(count)
     maps = torch.zeros(count, len(MAP_NAMES), CROP_SIDE, CROP_SIDE)
     scalars = torch.zeros(count, len(SCALAR_NAMES))
-    parts = [_nothing()]
     for index in range(len(sequences[0].own)):
         ready = [
             row
@@ -90,26 +128,23 @@ def roll_out(sequences: Sequence[PastedSequence], following: Following | None = 
             for row in ready
         ]
         chosen = type(tracks)(*(field[ready] for field in tracks))
-        placed = follow(chosen, views, 1.0, following.placement, following.motion)
-        inputs, chosen = placed.inputs, placed.tracks
-        _soften(inputs.crop, [sequences[row].softness for row in ready])
+        judge = None if watch is None else watch(index, ready)
+        placed = follow(chosen, views, 1.0, following.placement, following.motion, judge)
+        _soften(placed.inputs.crop, [sequences[row].softness for row in ready])
         goes_on = torch.from_numpy(~placed.has_begun).float()
         memory = MemoryState(
             maps[ready] * goes_on[:, None, None, None], scalars[ready] * goes_on[:, None]
         )
-        tensors = StepInputs(*(torch.from_numpy(array) for array in inputs))
+        recall(memory.maps.numpy(), placed.recalled)
+        tensors = StepInputs(*(torch.from_numpy(array) for array in placed.inputs))
         if not following.shows_others:
             tensors = tensors._replace(crop=without_others(tensors.crop))
         moved, memory, template = remember(tensors, memory)
         maps[ready], scalars[ready] = memory
-        chosen = chosen._replace(template=template_of(template.numpy()))
+        chosen = placed.tracks._replace(template=template_of(template.numpy()))
         for before, after in zip(tracks, chosen, strict=True):
             before[ready] = after
-        shown = [sequences[row] for row in ready]
-        answers = _crop_answers(shown, index, chosen.window)
-        carried = np.array([bool(one.is_carried and one.is_carried[index]) for one in shown])
-        parts.append(_quantise(inputs, moved, answers, carried))
-    return Batch(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
+        yield Followed(index, ready, placed._replace(tracks=chosen), moved)
 
 
 def without_others(crop: Float32[torch.Tensor, "N 3 S S"]) -> Float32[torch.Tensor, "N 3 S S"]:

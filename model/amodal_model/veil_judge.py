@@ -1,0 +1,65 @@
+"""The judge of veils: a small network, in ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float32
+
+from amodal_model.errors import ModelError
+from amodal_model.memory import CONTEXT_NAMES
+from amodal_model.model_files import find_veil_judge
+from amodal_model.onnx_session import CPU, open_session
+from amodal_model.placement import TEMPLATE_SIDE
+from amodal_model.veils import Sighting, VeilJudge
+
+MAPS = ("usual", "own", "covered", "latest", "veil")
+"""Maps that the network sees, in this order."""
+_SCALES = {"velocity_x": 20.0, "velocity_y": 20.0, "misfit": 4.0, "place_std": 10.0}
+SCALARS = (*_SCALES, "usual_misfit")
+"""Each over the whole map: of order 1."""
+INPUT, OUTPUT = "sighting", "logits"
+KIND = "veil_judge"
+"""Of model, in `model.json`."""
+_COLUMNS = [CONTEXT_NAMES.index(name) for name in _SCALES]
+_FACTORS = np.array(list(_SCALES.values()), np.float32)
+
+
+def inputs_of(sighting: Sighting) -> Float32[np.ndarray, "N C 48 48"]:
+    """Return what the network sees of objects: `MAPS`, then `SCALARS`."""
+    side = TEMPLATE_SIDE
+    inputs = np.empty((len(sighting.rows), len(MAPS) + len(SCALARS), side, side), np.float32)
+    own, others, outside = sighting.seen.transpose(1, 0, 2, 3)
+    maps = (sighting.usual, own, others + outside, sighting.latest, sighting.veil)
+    for channel, values in enumerate(maps):
+        inputs[:, channel] = values
+    of_context = sighting.context[:, _COLUMNS] * _FACTORS
+    of_usual = sighting.usual_misfit[:, None] * _SCALES["misfit"]
+    scalars = np.clip(np.concatenate([of_context, of_usual], 1), -3, 3)
+    inputs[:, len(MAPS) :] = scalars[:, :, None, None]
+    return inputs
+
+
+def open_judge(model: str = "shipped") -> VeilJudge:
+    """Return the judge of a model: ``shipped``, or a folder that `amodal veil-train` wrote.
+
+    Raises:
+        ModelError: no such model, or not a judge of veils.
+        MissingExtraError: onnxruntime is not installed.
+    """
+    return _open(model)
+
+
+@cache
+def _open(model: str) -> VeilJudge:
+    folder = find_veil_judge(model)
+    if folder.description.get("kind") != KIND:
+        raise ModelError(f"{folder.path}: not a judge of veils")
+    session = open_session(folder.graph(), (CPU,)).session
+
+    def judge(sighting: Sighting) -> Float32[np.ndarray, "N 48 48"]:
+        (logits,) = session.run((OUTPUT,), {INPUT: inputs_of(sighting)})
+        return np.asarray(logits, np.float32)
+
+    return judge

@@ -1,0 +1,180 @@
+"""Veils: what hides objects without having a mask of its own.
+
+A hand, a pole, a parked car that nobody asked for: where one hides an object, open background
+seems to show. What an object usually shows is therefore remembered for longer than what was seen
+last. Where it should show and does not, a small network judges whether it is hidden or has changed
+its shape; what is judged hidden is covered by a veil, for that object alone. There the memory is
+put back to what the object usually shows, and kept as under any other mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from amodal_model.memory import CROP_SIDE, MAP_NAMES
+from amodal_model.placement import TEMPLATE_SIDE
+
+SHOULD_SHOW = 0.4
+"""Of what is usually seen: from there on a pixel should show the object."""
+LEAST_MISSING = 0.03
+"""Share of those pixels that must be missing for a veil to be looked for."""
+LEAST_SHOWN = 8.0
+"""Template pixels of an object that must show."""
+RISE = 0.05
+"""How far one frame's mask raises what is usually seen."""
+FALL = 0.03
+"""How far open background lowers it."""
+FALL_VEILED = 0.01
+"""The same behind a veil, that a wrong one goes in time."""
+FIRST = 1.0
+"""What is usually seen of an object after its first frame."""
+VEIL_LOGIT = 0.7
+"""Logit above which a missing pixel is taken to be hidden."""
+DOUBT_LOGIT = -0.7
+"""Logit above which an object is not placed by a missing pixel: what hides it would carry it along.
+
+Where other masks cover it too, what is missing is more often misplaced than hidden."""
+_REMEMBERED = tuple(MAP_NAMES.index(name) for name in ("latest", "average", "keyframe"))
+
+
+class Sighting(NamedTuple):
+    """What there is to judge N objects by, on the 48x48 pixels of their windows.
+
+    Attributes:
+        rows: (N,) which of the tracks they are.
+        window: (N, 4) where in the frame, see `geometry.Window`.
+        usual: (N, 48, 48) what is usually seen of them, [0, 1].
+        veil: (N, 48, 48) where the last frame's veil would be.
+        latest: (N, 48, 48) what was seen last of them, [0, 1].
+        seen: (N, 3, 48, 48) own mask, others, outside, [0, 1].
+        context: (N, 6) see `memory.CONTEXT_NAMES`.
+        usual_misfit: (N,) of each, see `track_state.Tracks`: what bends misfits always.
+    """
+
+    rows: np.ndarray
+    window: np.ndarray
+    usual: Float32[np.ndarray, "N 48 48"]
+    veil: Bool[np.ndarray, "N 48 48"]
+    latest: Float32[np.ndarray, "N 48 48"]
+    seen: Float32[np.ndarray, "N 3 48 48"]
+    context: Float32[np.ndarray, "N 6"]
+    usual_misfit: Float32[np.ndarray, " N"]
+
+
+VeilJudge = Callable[[Sighting], Float32[np.ndarray, "N 48 48"]]
+"""Returns how likely each pixel that should show, and does not, is hidden: logits."""
+
+
+def find_veils(
+    sighting: Sighting, judge: VeilJudge, *, in_doubt: bool = False
+) -> Bool[np.ndarray, "N 48 48"]:
+    """Return where veils hide objects; the judge is asked only where enough is missing.
+
+    Args:
+        sighting: of the objects.
+        judge: of what is missing.
+        in_doubt: also where a veil is only possible, of objects that no other mask covers.
+    """
+    own, covered = sighting.seen[:, 0], sighting.seen[:, 1] + sighting.seen[:, 2]
+    should_show = sighting.usual > SHOULD_SHOW
+    veils = should_show & (own < 0.5) & (covered < 0.5)
+    missing, expected = veils.sum((1, 2)), should_show.sum((1, 2))
+    is_doubtful = np.asarray(missing > LEAST_MISSING * expected)
+    is_doubtful &= own.sum((1, 2)) > LEAST_SHOWN
+    veils[~is_doubtful] = False
+    asked = np.flatnonzero(is_doubtful)
+    if len(asked):
+        logits = judge(Sighting(*(field[asked] for field in sighting)))
+        least = np.full(len(asked), VEIL_LOGIT)
+        if in_doubt:
+            under_masks = (should_show & (covered > 0.5))[asked].sum((1, 2))
+            least[under_masks <= LEAST_MISSING * expected[asked]] = DOUBT_LOGIT
+        veils[asked] &= logits > least[:, None, None]
+    return np.asarray(veils, bool)
+
+
+def renew(sighting: Sighting, veils: Bool[np.ndarray, "N 48 48"]) -> Float32[np.ndarray, "N 48 48"]:
+    """Return what is usually seen of objects after a frame; of those that do not show, as before.
+
+    Args:
+        sighting: of the frame.
+        veils: where they were found to be hidden by what has no mask.
+    """
+    usual, own = sighting.usual, sighting.seen[:, 0]
+    could_show = np.maximum(1 - sighting.seen[:, 1] - sighting.seen[:, 2], 0)
+    could_show *= own.any((1, 2), keepdims=True)
+    gap = sighting.context[:, 1, None, None]
+    rise, fall, veiled = (1 - np.float32(1 - share) ** gap for share in (RISE, FALL, FALL_VEILED))
+    rate = np.where(own > usual, rise, np.where(veils, veiled, fall)) * could_show
+    is_first = ~usual.any((1, 2), keepdims=True)
+    return np.where(is_first, FIRST * own, usual + rate * (own - usual)).astype(np.float32)
+
+
+def halved(crop: Float32[np.ndarray, "N C S S"]) -> Float32[np.ndarray, "N C 48 48"]:
+    """Return crops on the pixels of templates."""
+    tall = crop[:, :, ::2] + crop[:, :, 1::2]
+    return np.asarray((tall[..., ::2] + tall[..., 1::2]) / 4, np.float32)
+
+
+def cover_veiled(crop: Float32[np.ndarray, "N 3 S S"], veils: Bool[np.ndarray, "N 48 48"]) -> None:
+    """Add veils, in place, to what covers objects in their crops."""
+    for row in np.flatnonzero(veils.any((1, 2))).tolist():
+        own, others, outside = crop[row]
+        np.maximum(others, np.minimum(widened(veils[row]), 1 - own - outside), out=others)
+
+
+def widened(veil: Bool[np.ndarray, "48 48"]) -> Float32[np.ndarray, "S S"]:
+    """Return a veil on the pixels of crops, one of them wider: up to the mask that it touches."""
+    large = cv2.resize(veil.view(np.uint8), (CROP_SIDE, CROP_SIDE), interpolation=cv2.INTER_NEAREST)
+    return cv2.dilate(large, np.ones((3, 3), np.uint8)).astype(np.float32)
+
+
+def moved(
+    maps: Float32[np.ndarray, "N 48 48"], theta: Float32[np.ndarray, "N 2 3"]
+) -> Float32[np.ndarray, "N 48 48"]:
+    """Return maps of the old windows in the new ones, see `geometry.old_from_new`."""
+    changed = np.flatnonzero((theta != _SAME).any((1, 2))).tolist()
+    if changed:
+        maps = maps.copy()
+    for row in changed:
+        maps[row] = _warp(maps[row], theta[row], cv2.WARP_INVERSE_MAP)
+    return maps
+
+
+def recalled(
+    veils: Bool[np.ndarray, "N 48 48"], theta: Float32[np.ndarray, "N 2 3"]
+) -> dict[int, Float32[np.ndarray, "S S"]]:
+    """Return what the memory must hold of objects behind veils, in their old windows, by row."""
+    found = {}
+    for row in np.flatnonzero(veils.any((1, 2))).tolist():
+        before = _warp(veils[row].astype(np.float32), theta[row], 0)
+        found[row] = cv2.resize(before, (CROP_SIDE, CROP_SIDE)).astype(np.float32)
+    return found
+
+
+def recall(
+    maps: Float32[np.ndarray, "N 4 S S"], silhouettes: Mapping[int, Float32[np.ndarray, "S S"]]
+) -> None:
+    """Put back into the memory's maps, in place, what `recalled` found."""
+    for row, silhouette in silhouettes.items():
+        for channel in _REMEMBERED:
+            np.maximum(maps[row, channel], silhouette, out=maps[row, channel])
+
+
+_SAME = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
+
+
+def _warp(
+    values: Float32[np.ndarray, "48 48"], theta: Float32[np.ndarray, "2 3"], flags: int
+) -> Float32[np.ndarray, "48 48"]:
+    """Return a map by the window's change, given for coordinates of -1 to 1, in its pixels."""
+    scale = np.array([theta[0, 0], theta[1, 1]], np.float64)
+    shift = TEMPLATE_SIDE / 2 * (1 - scale + theta[:, 2]) + (scale - 1) / 2
+    matrix = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]])
+    side = (TEMPLATE_SIDE, TEMPLATE_SIDE)
+    return np.asarray(cv2.warpAffine(values, matrix, side, flags=cv2.INTER_LINEAR | flags))

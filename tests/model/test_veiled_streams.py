@@ -1,0 +1,151 @@
+"""Streams in which what hides an object has no mask, with the shipped model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+import amodal_model
+from amodal_model.masks import BoxedMask, box_mask, mask_iou, subtract
+from amodal_model.offline import segment_offline
+from amodal_model.results import ObjectResult
+from amodal_model.stream import AmodalSegmenter, StepRequest
+from amodal_model.stream_state import StreamState
+
+pytest.importorskip("onnxruntime")
+
+SIZE = (120, 200)
+LENGTH = 44
+
+
+def rectangle(x0: float, y0: float, x1: float, y1: float) -> BoxedMask:
+    mask = np.zeros(SIZE, bool)
+    mask[round(y0) : round(y1), round(x0) : round(x1)] = True
+    return box_mask(mask)
+
+
+def box_at(frame: int) -> BoxedMask:
+    """Return a standing box."""
+    return rectangle(70, 35, 130, 85)
+
+
+def wall_at(frame: int) -> BoxedMask:
+    """Return a wall that comes from the left, covers three fifths of the box, and goes back."""
+    right = 40 + 66 * min(max(frame - 8, 0), 12) / 12 - 70 * max(frame - 32, 0) / 8
+    return rectangle(0, 0, max(right, 0), 120)
+
+
+def frames_without_mask_of_wall() -> list[dict[int, BoxedMask]]:
+    return [{1: subtract(box_at(t), wall_at(t))} for t in range(LENGTH)]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> AmodalSegmenter:
+    return amodal_model.load()
+
+
+@pytest.fixture(scope="module")
+def unaware(shipped: AmodalSegmenter) -> AmodalSegmenter:
+    """The same without a judge of veils."""
+    return AmodalSegmenter(shipped.engine, shipped.config)
+
+
+def play(
+    segmenter: AmodalSegmenter,
+    frames: Sequence[Mapping[int, BoxedMask]],
+    state: StreamState | None = None,
+) -> tuple[list[ObjectResult], StreamState]:
+    state = state or segmenter.start(SIZE)
+    found = []
+    for visible in frames:
+        result, state = segmenter.step(None, visible, state)
+        found.append(result.objects[0])
+    return found, state
+
+
+def test_a_box_behind_something_without_a_mask_stays_whole(
+    shipped: AmodalSegmenter, unaware: AmodalSegmenter
+) -> None:
+    frames = frames_without_mask_of_wall()
+    known, _ = play(shipped, frames)
+    without, _ = play(unaware, frames)
+    hidden = range(21, 32)
+    truth = [box_at(t) for t in range(LENGTH)]
+    assert np.mean([mask_iou(without[t].visible, truth[t]) for t in hidden]) < 0.5
+    assert np.mean([mask_iou(without[t].amodal, truth[t]) for t in hidden]) < 0.6
+    assert np.mean([mask_iou(known[t].amodal, truth[t]) for t in hidden]) > 0.85
+    assert {known[t].state for t in hidden} == {"partial"}
+    assert {known[t].occluded_by for t in hidden} == {()}
+    # before it comes and after it is gone nothing is added
+    for t in (*range(8), *range(41, LENGTH)):
+        assert mask_iou(known[t].amodal, truth[t]) > 0.97, t
+
+
+def test_what_a_mask_covers_is_as_without_a_judge(
+    shipped: AmodalSegmenter, unaware: AmodalSegmenter
+) -> None:
+    frames = [each | {2: wall_at(t)} for t, each in enumerate(frames_without_mask_of_wall())]
+    known, _ = play(shipped, frames)
+    without, _ = play(unaware, frames)
+    for one, other in zip(known, without, strict=True):
+        assert mask_iou(one.amodal, other.amodal) > 0.99
+
+
+def test_a_box_that_goes_away_from_the_camera_only_grows_smaller(
+    shipped: AmodalSegmenter,
+) -> None:
+    def shrunk(frame: int) -> BoxedMask:
+        half = 30 * 0.97**frame
+        return rectangle(100 - half, 60 - half * 0.8, 100 + half, 60 + half * 0.8)
+
+    found, _ = play(shipped, [{1: shrunk(t)} for t in range(LENGTH)])
+    for one in found:
+        assert one.amodal.area < 1.03 * one.visible.area
+
+
+def test_veils_are_kept_in_saved_states(shipped: AmodalSegmenter) -> None:
+    frames = frames_without_mask_of_wall()
+    whole, _ = play(shipped, frames)
+    _, state = play(shipped, frames[:25])
+    assert state.tracks.veil.any()
+    loaded = shipped.load_state(shipped.save_state(state))
+    rest, _ = play(shipped, frames[25:], loaded)
+    for one, other in zip(rest, whole[25:], strict=True):
+        assert mask_iou(one.amodal, other.amodal) == 1
+
+
+def test_states_of_before_veils_go_on(shipped: AmodalSegmenter) -> None:
+    _, state = play(shipped, frames_without_mask_of_wall()[:25])
+    arrays = shipped.save_state(state)
+    old = {key: value for key, value in arrays.items() if key not in _NEW}
+    assert len(old) == len(arrays) - len(_NEW)
+    found, _ = play(shipped, frames_without_mask_of_wall()[25:], shipped.load_state(old))
+    assert mask_iou(found[-1].amodal, box_at(0)) > 0.97
+
+
+_NEW = {"tracks_usual", "tracks_veil"}
+
+
+def test_streams_side_by_side_have_their_own_veils(shipped: AmodalSegmenter) -> None:
+    frames = frames_without_mask_of_wall()
+    alone, _ = play(shipped, frames)
+    states = [shipped.start(SIZE)] * 2
+    for t, visible in enumerate(frames):
+        requests = [
+            StepRequest(None, visible, states[0]),
+            StepRequest(None, {1: box_at(t)}, states[1]),
+        ]
+        stepped = shipped.step_many(requests)
+        states = [state for _, state in stepped]
+        assert mask_iou(stepped[0][0].objects[0].amodal, alone[t].amodal) > 0.99
+        assert mask_iou(stepped[1][0].objects[0].amodal, box_at(t)) == 1
+
+
+def test_offline_a_box_is_whole_that_shows_whole_only_later(shipped: AmodalSegmenter) -> None:
+    frames = frames_without_mask_of_wall()[21:]
+    found = [result.objects[0] for result in segment_offline(shipped, frames, SIZE)]
+    causal, _ = play(shipped, frames)
+    assert mask_iou(causal[5].amodal, box_at(0)) < 0.6
+    assert mask_iou(found[5].amodal, box_at(0)) > 0.8

@@ -1,0 +1,182 @@
+"""Veils: what hides an object without having a mask, and what is kept of the object behind it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from amodal_model import veils
+from amodal_model.geometry import Window, old_from_new
+from amodal_model.memory import CONTEXT_NAMES, CROP_SIDE, MAP_NAMES
+from amodal_model.placement import TEMPLATE_SIDE
+from amodal_model.veil_judge import MAPS, SCALARS, inputs_of
+from amodal_model.veils import Sighting, find_veils, renew
+
+SQUARE = np.s_[12:36, 12:36]
+LEFT_HALF = np.s_[12:36, 12:24]
+
+
+def maps_of(part: Any = None, value: float = 1.0) -> np.ndarray:
+    maps = np.zeros((1, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32)
+    if part is not None:
+        maps[0][part] = value
+    return maps
+
+
+def sighting(
+    usual: np.ndarray, own: np.ndarray, others: np.ndarray | None = None, gap: float = 1.0
+) -> Sighting:
+    context = np.zeros((1, len(CONTEXT_NAMES)), np.float32)
+    context[0, 1] = gap
+    others = maps_of() if others is None else others
+    seen = np.stack([own, others, maps_of()], 1)
+    return Sighting(
+        np.arange(1),
+        np.array([[0.0, 0, 48, 0]]),
+        usual,
+        maps_of() > 0,
+        own,
+        seen,
+        context,
+        np.full(1, 0.2, np.float32),
+    )
+
+
+def certain(hidden: Sighting) -> np.ndarray:
+    return np.full(hidden.usual.shape, 5.0, np.float32)
+
+
+def never(hidden: Sighting) -> np.ndarray:
+    raise AssertionError(f"asked for rows {hidden.rows.tolist()}")
+
+
+def test_what_should_show_and_does_not_may_be_hidden() -> None:
+    seen = sighting(maps_of(SQUARE), maps_of(LEFT_HALF))
+    expected = (maps_of(SQUARE) - maps_of(LEFT_HALF)) > 0
+    assert (find_veils(seen, certain) == expected).all()
+    assert not find_veils(seen, lambda asked: -certain(asked)).any()
+
+
+@pytest.mark.parametrize(
+    ("own", "others"),
+    [
+        (maps_of(SQUARE), None),
+        (maps_of(LEFT_HALF), maps_of(np.s_[:, 24:])),
+        (maps_of(), None),
+        (maps_of(np.s_[12:14, 12:15]), None),
+    ],
+    ids=["all of it shows", "another mask covers the rest", "nothing shows", "a sliver shows"],
+)
+def test_nobody_is_asked_where_nothing_is_in_doubt(
+    own: np.ndarray, others: np.ndarray | None
+) -> None:
+    assert not find_veils(sighting(maps_of(SQUARE), own, others), never).any()
+
+
+def test_only_objects_in_doubt_are_asked_for() -> None:
+    whole, half = (sighting(maps_of(SQUARE), maps_of(part)) for part in (SQUARE, LEFT_HALF))
+    both = Sighting(*(np.concatenate(pair) for pair in zip(whole, half, strict=True)))
+    both = both._replace(rows=np.array([4, 7]))
+    asked: list[int] = []
+
+    def judge(doubtful: Sighting) -> np.ndarray:
+        asked.extend(doubtful.rows.tolist())
+        return certain(doubtful)
+
+    veiled = find_veils(both, judge)
+    assert asked == [7]
+    assert veiled.any((1, 2)).tolist() == [False, True]
+
+
+def test_what_is_usually_seen_is_about_how_often_it_was() -> None:
+    nothing = maps_of() > 0
+    usual = renew(sighting(maps_of(), maps_of(LEFT_HALF)), nothing)
+    assert (usual == veils.FIRST * maps_of(LEFT_HALF)).all()
+    for t in range(200):
+        usual = renew(sighting(usual, maps_of(SQUARE if t % 2 else LEFT_HALF)), nothing)
+    assert usual[0][LEFT_HALF].min() > 0.99
+    swings = usual[0, 20, 30]
+    rise, fall = veils.RISE, veils.FALL
+    assert swings == pytest.approx(rise / (rise + fall), abs=0.05)
+    for _ in range(40):
+        usual = renew(sighting(usual, maps_of(LEFT_HALF)), nothing)
+    assert usual[0, 20, 30] < veils.SHOULD_SHOW
+
+
+def test_behind_a_veil_it_goes_more_slowly_and_behind_a_mask_not_at_all() -> None:
+    own, usual, rest = maps_of(LEFT_HALF), maps_of(SQUARE), maps_of(np.s_[:, 24:])
+    veiled = renew(sighting(usual, own), rest > 0)
+    opened = renew(sighting(usual, own), maps_of() > 0)
+    covered = renew(sighting(usual, own, rest), maps_of() > 0)
+    assert 1 == covered[0, 20, 30] > veiled[0, 20, 30] > opened[0, 20, 30]
+    unseen = renew(sighting(usual, maps_of()), maps_of() > 0)
+    assert (unseen == usual).all()
+
+
+def test_two_frames_at_once_are_as_two_frames() -> None:
+    nothing, own = maps_of() > 0, maps_of(LEFT_HALF)
+    once = renew(sighting(maps_of(SQUARE), own), nothing)
+    twice = renew(sighting(once, own), nothing)
+    together = renew(sighting(maps_of(SQUARE), own, gap=2), nothing)
+    np.testing.assert_allclose(together, twice, atol=1e-6)
+
+
+def test_maps_move_with_windows_and_back() -> None:
+    old, new = Window(60, 50, 48), Window(66, 47, 60)
+    theta = old_from_new(old, new)[None]
+    shape = maps_of(SQUARE)
+    there = veils.moved(shape, theta)
+    # the square's left edge lies 12 pixels from the centre of the old window
+    assert there[0, 24].argmax() == pytest.approx(24 + (60 - 12 - 66) / 60 * 48, abs=1)
+    back = veils.moved(there, old_from_new(new, old)[None])
+    assert np.abs(back - shape).mean() < 0.02
+    (silhouette,) = veils.recalled(there > 0.5, theta).values()
+    assert np.abs(silhouette[::2, ::2] - shape[0]).mean() < 0.03
+    assert veils.moved(shape, np.eye(2, 3, dtype=np.float32)[None]) is shape
+
+
+def test_memory_is_raised_where_it_is_recalled_and_nowhere_else() -> None:
+    maps = np.full((2, len(MAP_NAMES), CROP_SIDE, CROP_SIDE), 0.25, np.float32)
+    part = np.zeros((CROP_SIDE, CROP_SIDE), np.float32)
+    part[10:20, 10:20] = 1
+    veils.recall(maps, {1: part})
+    known = MAP_NAMES.index("known")
+    assert (maps[0] == 0.25).all()
+    assert (maps[1, known] == 0.25).all()
+    for channel in set(range(len(MAP_NAMES))) - {known}:
+        assert (maps[1, channel] == np.where(part > 0, 1, 0.25)).all()
+
+
+def test_a_veil_covers_all_but_what_shows() -> None:
+    crop = np.zeros((1, 3, CROP_SIDE, CROP_SIDE), np.float32)
+    crop[0, 0, :, :40] = 1
+    crop[0, 2, :4] = 1
+    crop[0, 0, :4] = 0
+    veils.cover_veiled(crop, maps_of(np.s_[:, 18:30]) > 0)
+    assert crop.sum(1).max() == 1
+    assert (crop[0, 1, 4:, 40:60] == 1).all()
+    assert not crop[0, 1, :, 62:].any()
+
+
+def test_the_judge_sees_every_map_and_scalar() -> None:
+    seen = sighting(maps_of(SQUARE, 0.7), maps_of(LEFT_HALF), maps_of(np.s_[:, 40:]))
+    context = np.array([[0.05, 1, 0.02, -0.03, 0, 9.0]], np.float32)
+    inputs = inputs_of(seen._replace(context=context))
+    assert inputs.shape == (1, len(MAPS) + len(SCALARS), TEMPLATE_SIDE, TEMPLATE_SIDE)
+    by_name = dict(zip((*MAPS, *SCALARS), inputs[0, :, 20, 20], strict=True))
+    assert by_name == pytest.approx(
+        {
+            "usual": 0.7,
+            "own": 1,
+            "covered": 0,
+            "latest": 1,
+            "veil": 0,
+            "velocity_x": 0.4,
+            "velocity_y": -0.6,
+            "misfit": 3,
+            "place_std": 0.5,
+            "usual_misfit": 0.8,
+        }
+    )
