@@ -33,12 +33,12 @@ FALL_VEILED = 0.01
 """The same behind a veil, that a wrong one goes in time."""
 FIRST = 1.0
 """What is usually seen of an object after its first frame."""
-VEIL_LOGIT = 0.7
+VEIL_LOGIT = 0.9
 """Logit above which a missing pixel is taken to be hidden."""
-DOUBT_LOGIT = -0.7
-"""Logit above which an object is not placed by a missing pixel: what hides it would carry it along.
-
-Where other masks cover it too, what is missing is more often misplaced than hidden."""
+SURE_LOGIT = 2.0
+"""The same of objects that other masks cover too: what is missing is more often misplaced there."""
+DOUBT_LOGIT = 0.0
+"""Logit above which an object is not placed by a missing pixel: its veil would carry it along."""
 _REMEMBERED = tuple(MAP_NAMES.index(name) for name in ("latest", "average", "keyframe"))
 
 
@@ -90,10 +90,9 @@ def find_veils(
     asked = np.flatnonzero(is_doubtful)
     if len(asked):
         logits = judge(Sighting(*(field[asked] for field in sighting)))
-        least = np.full(len(asked), VEIL_LOGIT)
-        if in_doubt:
-            under_masks = (should_show & (covered > 0.5))[asked].sum((1, 2))
-            least[under_masks <= LEAST_MISSING * expected[asked]] = DOUBT_LOGIT
+        under_masks = (should_show & (covered > 0.5))[asked].sum((1, 2))
+        is_under_masks = under_masks > LEAST_MISSING * expected[asked]
+        least = np.where(is_under_masks, SURE_LOGIT, DOUBT_LOGIT if in_doubt else VEIL_LOGIT)
         veils[asked] &= logits > least[:, None, None]
     return np.asarray(veils, bool)
 
