@@ -1,6 +1,7 @@
 """Occlusions drawn over visible masks: their truth is known, and nothing else is read."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,24 @@ def test_target_and_what_covers_it_share_no_pixel(drawn: DrawnSet) -> None:
     assert met
 
 
+def test_occluders_without_a_mask_hide_as_much(passing_dataset: Path) -> None:
+    config = FEW._replace(full_share=1.0, sequences=12)
+    known, unseen = (
+        [
+            frame
+            for clip in open_drawn_set(passing_dataset, one).clips()
+            for frame in clip.visible_frames
+        ]
+        for one in (config, config._replace(unseen_share=1.0))
+    )
+
+    def areas(frames: list[Mapping[int, BoxedMask]], track_id: int) -> list[int]:
+        return [frame[track_id].area if track_id in frame else 0 for frame in frames]
+
+    assert areas(known, TARGET) == areas(unseen, TARGET)
+    assert sum(areas(unseen, OTHERS)) < 0.7 * sum(areas(known, OTHERS))
+
+
 def test_what_is_carried_away_is_asked_for_once_it_shows_again(passing_dataset: Path) -> None:
     config = FEW._replace(full_share=1.0, carried_share=1.0, sequences=12)
     still = config._replace(carried_share=0.0)
@@ -117,8 +136,12 @@ def test_what_is_carried_away_is_asked_for_once_it_shows_again(passing_dataset: 
         ({"frames": 1}, "1 frames, limit 2 to 1000"),
         ({"frames": 1001}, "1001 frames"),
         ({"seed": -1}, "seed -1, limit 0 or more"),
-        ({"full_share": 1.1}, r"full share 1.1, carried share 0.15, limit 0 to 1"),
-        ({"carried_share": -0.1}, "carried share -0.1, limit 0 to 1"),
+        (
+            {"full_share": 1.1},
+            r"full share 1.1, carried share 0.15, unseen share 0.0, limit 0 to 1",
+        ),
+        ({"carried_share": -0.1}, "carried share -0.1, unseen share 0.0, limit 0 to 1"),
+        ({"unseen_share": 2.0}, "unseen share 2.0, limit 0 to 1"),
     ],
 )
 def test_numbers_are_bounded(passing_dataset: Path, change: dict[str, float], said: str) -> None:
