@@ -25,6 +25,8 @@ LEAST_MISSING = 0.03
 """Share of those pixels that must be missing for a veil to be looked for."""
 LEAST_SHOWN = 8.0
 """Template pixels of an object that must show."""
+STIFF_MISFIT = 0.1
+"""Usual misfit of an object above which what is missing is taken for its bending."""
 RISE = 0.05
 """How far one frame's mask raises what is usually seen."""
 FALL = 0.03
@@ -33,9 +35,9 @@ FALL_VEILED = 0.01
 """The same behind a veil, that a wrong one goes in time."""
 FIRST = 1.0
 """What is usually seen of an object after its first frame."""
-VEIL_LOGIT = 0.9
+VEIL_LOGIT = 0.2
 """Logit above which a missing pixel is taken to be hidden."""
-SURE_LOGIT = 2.0
+SURE_LOGIT = 1.3
 """The same of objects that other masks cover too: what is missing is more often misplaced there."""
 DOUBT_LOGIT = 0.0
 """Logit above which an object is not placed by a missing pixel: its veil would carry it along."""
@@ -85,7 +87,7 @@ def find_veils(
     veils = should_show & (own < 0.5) & (covered < 0.5)
     missing, expected = veils.sum((1, 2)), should_show.sum((1, 2))
     is_doubtful = np.asarray(missing > LEAST_MISSING * expected)
-    is_doubtful &= own.sum((1, 2)) > LEAST_SHOWN
+    is_doubtful &= (own.sum((1, 2)) > LEAST_SHOWN) & (sighting.usual_misfit < STIFF_MISFIT)
     veils[~is_doubtful] = False
     asked = np.flatnonzero(is_doubtful)
     if len(asked):

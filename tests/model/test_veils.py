@@ -26,7 +26,11 @@ def maps_of(part: Any = None, value: float = 1.0) -> np.ndarray:
 
 
 def sighting(
-    usual: np.ndarray, own: np.ndarray, others: np.ndarray | None = None, gap: float = 1.0
+    usual: np.ndarray,
+    own: np.ndarray,
+    others: np.ndarray | None = None,
+    gap: float = 1.0,
+    misfit: float = 0.05,
 ) -> Sighting:
     context = np.zeros((1, len(CONTEXT_NAMES)), np.float32)
     context[0, 1] = gap
@@ -40,7 +44,7 @@ def sighting(
         own,
         seen,
         context,
-        np.full(1, 0.2, np.float32),
+        np.full(1, misfit, np.float32),
     )
 
 
@@ -73,6 +77,11 @@ def test_nobody_is_asked_where_nothing_is_in_doubt(
     own: np.ndarray, others: np.ndarray | None
 ) -> None:
     assert not find_veils(sighting(maps_of(SQUARE), own, others), never).any()
+
+
+def test_what_bends_is_not_asked_for() -> None:
+    seen = sighting(maps_of(SQUARE), maps_of(LEFT_HALF), misfit=veils.STIFF_MISFIT + 0.01)
+    assert not find_veils(seen, never).any()
 
 
 def test_only_objects_in_doubt_are_asked_for() -> None:
@@ -177,6 +186,6 @@ def test_the_judge_sees_every_map_and_scalar() -> None:
             "velocity_y": -0.6,
             "misfit": 3,
             "place_std": 0.5,
-            "usual_misfit": 0.8,
+            "usual_misfit": 0.2,
         }
     )
