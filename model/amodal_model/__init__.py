@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 
-def load(
+def load(  # noqa: PLR0913  (every option is an argument)
     model: str | Path = "shipped",
     *,
     provider: str = "auto",
@@ -51,6 +51,7 @@ def load(
     threads: int = 1,
     precision: str | None = None,
     config: StreamConfig | None = None,
+    judge: str | Path | None = "shipped",
 ) -> AmodalSegmenter:
     """Return a segmenter that runs a model with ONNX Runtime.
 
@@ -61,6 +62,8 @@ def load(
         threads: CPU threads of one step.
         precision: ``fp32``, ``fp16`` or ``int8``; by default what suits the provider best.
         config: how objects are kept and reported.
+        judge: of what hides objects without having a mask: ``shipped``, a folder that
+            ``amodal veil-train`` wrote, or ``None`` where everything that hides has a mask.
 
     Raises:
         ModelError: no such model, or a provider that is not available.
@@ -69,4 +72,4 @@ def load(
     engine = OnnxEngine(
         find_model(model), provider, require_gpu=require_gpu, threads=threads, precision=precision
     )
-    return AmodalSegmenter(engine, config, open_judge())
+    return AmodalSegmenter(engine, config, None if judge is None else open_judge(judge))

@@ -11,6 +11,7 @@ import logging
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -154,17 +155,39 @@ def _write_graph(network: AmodalNetwork, path: Path, precision: str) -> None:
     )
     objects = torch.export.Dim("objects", min=1, max=4096)
     shapes = tuple({0: objects} for _ in INPUT_NAMES)
+    write_graph(graph, tensors, path, (INPUT_NAMES, OUTPUT_NAMES), shapes)
+
+
+def write_graph(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    path: Path,
+    names: tuple[Sequence[str], Sequence[str]],
+    dynamic_shapes: Any = None,
+) -> None:
+    """Write a module as an ONNX file that names nothing of this machine.
+
+    Args:
+        module: in evaluation mode.
+        example: its inputs.
+        path: of the file.
+        names: of its inputs and outputs.
+        dynamic_shapes: as `torch.export.export` takes them; all axes are fixed without.
+
+    Raises:
+        ModelError: the exporter gave nothing.
+    """
     # the exporter warns about its own internals, and about packages that are not needed
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            graph,
-            tensors,
+            module,
+            example,
             dynamo=True,
-            input_names=list(INPUT_NAMES),
-            output_names=list(OUTPUT_NAMES),
-            dynamic_shapes=shapes,
+            input_names=list(names[0]),
+            output_names=list(names[1]),
+            dynamic_shapes=dynamic_shapes,
             verbose=False,
         )
     if program is None:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from amodal_model.errors import ModelError
-from amodal_model.export import without_traces
+from amodal_model.export import write_graph
 from amodal_model.follow_network import FollowNetwork, Remembered, scaled
 from amodal_model.follower_learned import INPUTS, OUTPUTS
 from amodal_model.learned_object import CUES, KEY_CHANNELS, KEYS, SIDE, SLOTS
-from amodal_model.model_files import FORMAT, GRAPHS, ModelFolder, file_sha256, find_follower
+from amodal_model.model_files import FORMAT, GRAPHS, ModelFolder, file_sha256, find_model
 from amodal_model.onnx_session import CPU, open_session
 
 _PARITY = 2e-3
@@ -58,21 +55,7 @@ def export_follower(
     served = _Served(copy.deepcopy(network)).eval()
     served.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     inputs = _random_inputs()
-    # the exporter warns about its own internals, and about packages that are not needed
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            served,
-            inputs,
-            dynamo=True,
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
-            verbose=False,
-        )
-    if program is None:
-        raise ModelError("the ONNX exporter gave nothing")
-    onnx.save(without_traces(program.model_proto), path)
+    write_graph(served, inputs, path, (INPUTS, OUTPUTS))
     _check_parity(served, inputs, path)
     description = {
         "format": FORMAT,
@@ -85,7 +68,7 @@ def export_follower(
         "sha256": {path.name: file_sha256(path)},
     }
     (folder / "model.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-    return find_follower(folder)
+    return find_model(folder)
 
 
 def _random_inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -33,7 +33,7 @@ from amodal_model.learned_object import (
     begun,
     gone_on,
 )
-from amodal_model.model_files import ModelFolder, find_follower
+from amodal_model.model_files import ModelFolder, find_helper
 from amodal_model.onnx_session import open_session, requested_providers
 from amodal_model.prompt_masks import Points, Said, corrected, first_mask, window_with
 from amodal_model.reappearance import usual_area
@@ -234,7 +234,7 @@ def shipped_follower(provider: str = "auto", *, require_gpu: bool = False) -> Le
         ModelError: the provider is unknown or not available, or the CPU runs though a GPU is
             required.
     """
-    return LearnedFollower(find_follower("shipped"), provider, require_gpu=require_gpu)
+    return LearnedFollower(find_helper("follower", "shipped"), provider, require_gpu=require_gpu)
 
 
 def _probability(logits: Map) -> Map:

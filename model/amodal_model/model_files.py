@@ -84,25 +84,18 @@ def find_model(model: str | Path) -> ModelFolder:
     raise ModelError(f"no model {str(model)!r}: give one of {names}, or a folder with model.json")
 
 
-def find_follower(model: str | Path) -> ModelFolder:
-    """Return the network that follows prompted objects: ``shipped``, or a folder.
+def find_helper(kind: str, model: str | Path) -> ModelFolder:
+    """Return a network that helps the model: ``shipped``, or a folder.
+
+    Args:
+        kind: its folder among the shipped weights: ``follower`` (of prompted objects) or ``veils``.
+        model: which one.
 
     Raises:
         ModelError: no such network.
     """
     if model == "shipped":
-        return find_model(Path(str(resources.files("amodal_model"))) / "weights" / "follower")
-    return find_model(model)
-
-
-def find_veil_judge(model: str | Path) -> ModelFolder:
-    """Return the network that judges veils: ``shipped``, or a folder.
-
-    Raises:
-        ModelError: no such network.
-    """
-    if model == "shipped":
-        return find_model(Path(str(resources.files("amodal_model"))) / "weights" / "veils")
+        return find_model(Path(str(resources.files("amodal_model"))) / "weights" / kind)
     return find_model(model)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Float32, Float64
 
 from amodal_model.composition import Estimate, Silhouette, compose, paste
 from amodal_model.geometry import Window, frame_from_crop
@@ -86,11 +86,10 @@ def _fuse(forward: Estimate, backward: Estimate | None, frame_size: tuple[int, i
     weights = np.array([first.confidence[1], second.confidence[1]], np.float64) ** TRUST + 1e-12
     share = float(weights[1] / weights.sum())
     box = enclose_boxes(first.bbox_xyxy, second.bbox_xyxy)
-    one, other = _spread(first, box), _spread(second, box)
-    logits = (1 - share) * one + share * other
-    # who sees no veil takes what is before it for background
-    veils = [_veil_within(entry, box) for entry in (first, second)]
-    logits = np.where(veils[0] & ~veils[1], one, np.where(veils[1] & ~veils[0], other, logits))
+    sides = _spread(first, box), _spread(second, box)
+    logits = (1 - share) * sides[0] + share * sides[1]
+    if first.veil or second.veil:
+        _believe_veils((first, second), sides, box, logits)
     confidence = tuple(
         (1 - share) * a + share * b
         for a, b in zip(first.confidence, second.confidence, strict=True)
@@ -108,9 +107,20 @@ def _fuse(forward: Estimate, backward: Estimate | None, frame_size: tuple[int, i
     )
 
 
-def _veil_within(entry: Silhouette, box: Box) -> Bool[np.ndarray, "h w"]:
-    """Return where something without a mask is taken to hide an object, over a box."""
-    return (entry.veil or empty_mask(entry.visible.frame_size)).within(box)
+def _believe_veils(
+    entries: tuple[Silhouette, Silhouette],
+    sides: tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]],
+    box: Box,
+    logits: Float32[np.ndarray, "h w"],
+) -> None:
+    """Take over, in place, the logits of the direction that alone sees a veil.
+
+    The other one takes what is before the object there for background.
+    """
+    nothing = empty_mask(entries[0].visible.frame_size)
+    first, second = ((entry.veil or nothing).within(box) for entry in entries)
+    for alone, side in ((first & ~second, sides[0]), (second & ~first, sides[1])):
+        logits[alone] = side[alone]
 
 
 def _either(first: BoxedMask | None, second: BoxedMask | None) -> BoxedMask | None:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 
 from amodal_model.errors import ModelError
-from amodal_model.export import without_traces
+from amodal_model.export import write_graph
 from amodal_model.model_files import (
     FORMAT,
     GRAPHS,
     ModelFolder,
     file_sha256,
-    find_veil_judge,
+    find_model,
 )
 from amodal_model.onnx_session import CPU, open_session
 from amodal_model.placement import TEMPLATE_SIDE
@@ -45,22 +42,8 @@ def export_judge(
     generator = torch.Generator().manual_seed(0)
     channels = len(MAPS) + len(SCALARS)
     example = torch.rand(2, channels, TEMPLATE_SIDE, TEMPLATE_SIDE, generator=generator)
-    # the exporter warns about its own internals, and about packages that are not needed
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            served,
-            (example,),
-            dynamo=True,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim("objects")},),
-            verbose=False,
-        )
-    if program is None:
-        raise ModelError("the ONNX exporter gave nothing")
-    onnx.save(without_traces(program.model_proto), path)
+    objects = torch.export.Dim("objects")
+    write_graph(served, (example,), path, ((INPUT,), (OUTPUT,)), ({0: objects},))
     (found,) = open_session(path, (CPU,)).session.run((OUTPUT,), {INPUT: example.numpy()})
     with torch.no_grad():
         worst = float(np.abs(served(example).numpy() - found).max())
@@ -76,4 +59,4 @@ def export_judge(
         "sha256": {path.name: file_sha256(path)},
     }
     (folder / "model.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-    return find_veil_judge(folder)
+    return find_model(folder)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
 
 from amodal_model.errors import ModelError
 from amodal_model.memory import CONTEXT_NAMES
-from amodal_model.model_files import find_veil_judge
+from amodal_model.model_files import find_helper
 from amodal_model.onnx_session import CPU, open_session
 from amodal_model.placement import TEMPLATE_SIDE
 from amodal_model.veils import Sighting, VeilJudge
@@ -41,19 +42,15 @@ def inputs_of(sighting: Sighting) -> Float32[np.ndarray, "N C 48 48"]:
     return inputs
 
 
-def open_judge(model: str = "shipped") -> VeilJudge:
+@cache
+def open_judge(model: str | Path = "shipped") -> VeilJudge:
     """Return the judge of a model: ``shipped``, or a folder that `amodal veil-train` wrote.
 
     Raises:
         ModelError: no such model, or not a judge of veils.
         MissingExtraError: onnxruntime is not installed.
     """
-    return _open(model)
-
-
-@cache
-def _open(model: str) -> VeilJudge:
-    folder = find_veil_judge(model)
+    folder = find_helper("veils", model)
     if folder.description.get("kind") != KIND:
         raise ModelError(f"{folder.path}: not a judge of veils")
     session = open_session(folder.graph(), (CPU,)).session

@@ -17,7 +17,7 @@ import amodal_model
 from amodal_model.errors import AmodalError
 from amodal_model.follower_learned import LearnedFollower
 from amodal_model.masks import box_mask
-from amodal_model.model_files import find_follower
+from amodal_model.model_files import find_helper
 from amodal_service.version import amodal_version, distribution_version
 
 PACKAGES = (
@@ -109,7 +109,7 @@ def open_follower(name: str) -> dict[str, str]:
     Raises:
         AmodalError: it is not there, is not the file that its description says, or cannot run.
     """
-    follower = LearnedFollower(find_follower(name))
+    follower = LearnedFollower(find_helper("follower", name))
     return {"name": follower.name, "actual": follower.provider}
 
 

@@ -20,7 +20,7 @@ from amodal_model.learned_object import (  # noqa: E402
     SIDE,
     SLOTS,
 )
-from amodal_model.model_files import find_follower, find_model  # noqa: E402
+from amodal_model.model_files import find_helper, find_model  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_a_frame_matches_itself(network: FollowNetwork) -> None:
 
 def test_what_is_exported_is_described_and_served(network: FollowNetwork, tmp_path: Path) -> None:
     folder = export_follower(network, tmp_path / "model", "tiny", "7", {"steps": 0})
-    assert find_follower(tmp_path).version == "7"
+    assert find_helper("follower", tmp_path).version == "7"
     assert repr(LearnedFollower(folder)) == "LearnedFollower(tiny 7)"
     assert folder.description["parameters"] == sum(p.numel() for p in network.parameters())
 

@@ -47,9 +47,9 @@ def shipped() -> AmodalSegmenter:
 
 
 @pytest.fixture(scope="module")
-def unaware(shipped: AmodalSegmenter) -> AmodalSegmenter:
+def unaware() -> AmodalSegmenter:
     """The same without a judge of veils."""
-    return AmodalSegmenter(shipped.engine, shipped.config)
+    return amodal_model.load(judge=None)
 
 
 def play(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from amodal_model.errors import ModelError
-from amodal_model.model_files import find_follower
+from amodal_model.model_files import find_helper
 from amodal_service.doctor import (
     Examination,
     examine,
@@ -65,7 +65,7 @@ def test_the_follower_is_named_with_what_it_runs_on(found: Examination) -> None:
 
 
 def test_follower_weights_that_are_not_those_described_are_a_problem(tmp_path: Path) -> None:
-    shipped = find_follower("shipped").path
+    shipped = find_helper("follower", "shipped").path
     for name in ("model.json", "model.onnx"):
         (tmp_path / name).write_bytes((shipped / name).read_bytes())
     assert open_follower(str(tmp_path))["name"]

@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from amodal_model.follower_learned import LearnedFollower
-from amodal_model.model_files import find_follower
+from amodal_model.model_files import find_helper
 from amodal_training.follow_command import follow_train, scenes
 
 
@@ -38,4 +38,4 @@ def test_scenes_are_drawn_and_a_network_is_trained_and_served(tmp_path: Path) ->
     assert "2 drawn scenes from 2 videos" in said
     said = _run(follow_train, drawn, "-o", str(run), "--minutes", "0.02", "--streams", "2")
     assert "wrote" in said
-    assert "run 1" in repr(LearnedFollower(find_follower(run)))
+    assert "run 1" in repr(LearnedFollower(find_helper("follower", run)))

@@ -41,6 +41,9 @@ def evaluate_drawn(  # noqa: PLR0913  (every option is an argument)
     unseen_share: Annotated[
         float, typer.Option(help="Share of the occluders in front that have no mask.")
     ] = DrawnConfig().unseen_share,
+    judge: Annotated[
+        str, typer.Option(help="Of what has no mask: shipped, none, or a folder of veil-train.")
+    ] = "shipped",
     noise: NOISE = False,
     no_baselines: NO_BASELINES = False,
 ) -> None:
@@ -53,7 +56,8 @@ def evaluate_drawn(  # noqa: PLR0913  (every option is an argument)
     config = DrawnConfig(sequences, frames, seed, full_share, carried_share, unseen_share)
     drawn = open_drawn_set(dataset, config)
     named = [(f"{model} ({mode})", model)] + [parse_also(entry, mode) for entry in also or []]
-    segmenters = [(name, amodal_model.load(source)) for name, source in named]
+    chosen = None if judge == "none" else judge
+    segmenters = [(name, amodal_model.load(source, judge=chosen)) for name, source in named]
     methods = [segmenter_method(name, segmenter, mode) for name, segmenter in segmenters]
     options = EvaluationOptions(not no_baselines, flow=False, progress=True, noise=noise)
     show_evaluation(evaluate_clips(drawn, methods, options), segmenters, mode, json_path)

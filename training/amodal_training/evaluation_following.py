@@ -16,7 +16,7 @@ from typing import Literal
 from amodal_model.follower_classical import ClassicalFollower
 from amodal_model.follower_learned import LearnedFollower
 from amodal_model.masks import BoxedMask
-from amodal_model.model_files import find_follower
+from amodal_model.model_files import find_helper
 from amodal_model.source_prompted import PromptedSource
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.visible_source import Prompt
@@ -36,7 +36,7 @@ def prompted_source(follower: str) -> PromptedSource:
     """
     if follower == "classical":
         return PromptedSource(ClassicalFollower())
-    return PromptedSource(LearnedFollower(find_follower(follower)))
+    return PromptedSource(LearnedFollower(find_helper("follower", follower)))
 
 
 def following(
