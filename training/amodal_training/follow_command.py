@@ -12,6 +12,8 @@ import typer
 
 from amodal_model.errors import InputError
 from amodal_model.follow_export import export_follower
+from amodal_model.follow_network import FollowNetwork
+from amodal_model.model_files import find_helper
 from amodal_training.follow_scenes import (
     HELD_OUT_EVERY,
     balanced,
@@ -19,6 +21,7 @@ from amodal_training.follow_scenes import (
     write_drawn,
     write_labeled,
 )
+from amodal_training.follow_start import begin_from_served
 from amodal_training.follow_trainer import (
     FollowConfig,
     Progress,
@@ -79,7 +82,7 @@ def _videos(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def follow_train(
+def follow_train(  # noqa: PLR0913  (every option is an argument)
     folder: Annotated[Path, typer.Argument(help="Scenes that `follow-scenes` drew.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
     minutes: Annotated[float, typer.Option(min=0.01)] = FollowConfig().minutes,
@@ -87,6 +90,10 @@ def follow_train(
     held_out: Annotated[
         Path | None, typer.Option(help="Scenes of `follow-scenes --held-out`, to measure on.")
     ] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Weights to begin with: shipped, or a folder.")
+    ] = None,
+    learning_rate: Annotated[float, typer.Option(min=1e-6, max=0.1)] = FollowConfig().learning_rate,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Train the network that follows prompted objects; run again to go on.
@@ -95,9 +102,15 @@ def follow_train(
     """
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    config = FollowConfig(minutes=minutes, streams=streams, seed=seed)
-    network = train_follower(lambda: balanced(scene_files(folder)), output, config, _say)
-    training = {"scenes": len(scene_files(folder)), "settings": config._asdict()}
+    config = FollowConfig(minutes, streams, learning_rate=learning_rate, seed=seed)
+    start = FollowNetwork()
+    if init is not None:
+        begin_from_served(start, find_helper("follower", init))
+        config = config._replace(keeps_norms=True)
+    network = train_follower(
+        lambda: balanced(scene_files(folder)), output, config, _say, start=start
+    )
+    training = {"scenes": len(scene_files(folder)), "init": init, "settings": config._asdict()}
     if held_out is not None:
         measured = measure_following(network, scene_files(held_out))
         training["held_out"] = measured._asdict()

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from amodal_model.follow_network import FollowNetwork, Remembered, coarse_keys, scaled
 from amodal_training.follow_rollout import Batch, Score, Stream, batch_of
+from amodal_training.follow_start import fix_norms
 
 
 class FollowConfig(NamedTuple):
@@ -31,6 +32,7 @@ class FollowConfig(NamedTuple):
         smoothing: of the averaged weights, which are kept.
         seed: of everything random.
         save_s: seconds between checkpoints.
+        keeps_norms: batch norms stay as they are, see `follow_start`.
     """
 
     minutes: float = 60.0
@@ -41,6 +43,7 @@ class FollowConfig(NamedTuple):
     smoothing: float = 0.998
     seed: int = 0
     save_s: float = 120.0
+    keeps_norms: bool = False
 
 
 class Progress(NamedTuple):
@@ -58,6 +61,8 @@ def train_follower(
     run: Path,
     config: FollowConfig,
     watch: Callable[[Progress], None],
+    *,
+    start: FollowNetwork | None = None,
 ) -> FollowNetwork:
     """Train, going on from the run's last checkpoint; return the averaged network.
 
@@ -66,9 +71,10 @@ def train_follower(
         run: folder of the checkpoint.
         config: settings.
         watch: called every 50 steps.
+        start: weights to begin with, where there is no checkpoint; changed in place.
     """
     torch.manual_seed(config.seed)
-    network = FollowNetwork()
+    network = start or FollowNetwork()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network)
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=0.01)
@@ -88,6 +94,9 @@ def train_follower(
         rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share))
         for group in optimizer.param_groups:
             group["lr"] = rate
+        network.train()
+        if config.keeps_norms:
+            fix_norms(network)
         recent.append(_step(network, optimizer, streams))
         _smooth(average, network, min(config.smoothing, (1 + step) / (10 + step)))
         step += 1
@@ -106,7 +115,6 @@ def _step(
     network: FollowNetwork, optimizer: torch.optim.Optimizer, streams: Sequence[Stream]
 ) -> tuple[float, list[Score]]:
     batch = batch_of(streams)
-    network.train()
     # half as dear as single precision where the CPU has bfloat16; the loss stays single
     with torch.autocast("cpu", torch.bfloat16):
         logits, keys = run_network(network, batch)
