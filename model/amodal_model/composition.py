@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from amodal_model.contour_noise import confidence_under, rim_of
-from amodal_model.geometry import Window, paste_logits, paste_positive, paste_values
+from amodal_model.geometry import Window, paste_in_box, paste_positive, paste_values
 from amodal_model.masks import (
     Box,
     BoxedMask,
@@ -258,14 +258,10 @@ def _remembered(inferred: BoxedMask, evidence: Sequence[Evidence]) -> BoxedMask:
     """Return the part of a hidden part that was seen as the object in another frame."""
     if inferred.area == 0:
         return inferred
-    x0, y0 = inferred.bbox_xyxy[:2]
-    shape = inferred.pixels.shape
-    seen = np.zeros(shape, bool)
+    seen = np.zeros(inferred.pixels.shape, bool)
     for window, (latest, known) in evidence:
-        was_object = np.where(known > 0, latest, 0).astype(np.float32) - 0.5
-        # the box as a small frame: most of the window is of no interest
-        x, y = window.center_x - x0, window.center_y - y0
-        seen |= paste_logits(was_object, window._replace(center_x=x, center_y=y), shape).full()
+        was_object = latest * (known > 0) - np.float32(0.5)
+        seen |= paste_in_box(was_object, window, inferred.bbox_xyxy, outside=-1.0) > 0
     return tighten(BoxedMask(inferred.bbox_xyxy, inferred.pixels & seen, inferred.frame_size))
 
 

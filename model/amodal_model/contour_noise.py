@@ -86,6 +86,6 @@ def _contour_length(mask: BoxedMask) -> float:
     """Return the length of a mask's contour, pixels: the edges of its rows and columns, scaled."""
     pixels = mask.pixels
     inside = pixels[1:] != pixels[:-1], pixels[:, 1:] != pixels[:, :-1]
-    rim = pixels[[0, -1]], pixels[:, [0, -1]]
+    rim = pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]
     edges = sum(int(np.count_nonzero(part)) for part in (*inside, *rim))
     return _EDGES * max(edges, 4)

@@ -197,30 +197,33 @@ def sample_masks(
     halvings = max(int(window.side / size), 1).bit_length() - 1
     block = 1 << halvings
     covered = coverage.level(halvings)
-    left, top = window.center_x - window.reach, window.center_y - window.reach
+    along, across = math.cos(window.angle), math.sin(window.angle)
+    # how far from its centre the window and a pixel beside it reach, blocks
+    reach = window.side / 2 * (abs(along) + abs(across)) / block + 1
+    x, y = window.center_x / block, window.center_y / block
     box = (
-        max(math.floor(left / block) - 1, 0),
-        max(math.floor(top / block) - 1, 0),
-        min(math.ceil((left + 2 * window.reach) / block) + 1, covered.shape[1]),
-        min(math.ceil((top + 2 * window.reach) / block) + 1, covered.shape[0]),
+        max(math.floor(x - reach), 0),
+        max(math.floor(y - reach), 0),
+        min(math.ceil(x + reach), covered.shape[1]),
+        min(math.ceil(y + reach), covered.shape[0]),
     )
     width = -(-size // 16) * 16
     if box[2] <= box[0] or box[3] <= box[1]:
         beyond = np.zeros((size, width, 4), np.uint8)
         beyond[..., 2:] = 255
         return beyond
-    others = covered[box[1] : box[3], box[0] : box[2]]
-    mine = np.zeros(others.shape, np.uint8)
+    mine, others, outside = np.zeros((3, box[3] - box[1], box[2] - box[0]), np.uint8)
+    others[:] = covered[box[1] : box[3], box[0] : box[2]]
     if own.pixels.size:
-        others = _take_away(own, coverage, (box, halvings), others, mine)
-    outside = _outside(own.frame_size, box, block)
+        _divide(own, coverage, (box, halvings), mine, others)
+    _fill_outside(outside, own.frame_size, box, block)
     unit = window.side / size / block
-    along, across = unit * math.cos(window.angle), unit * math.sin(window.angle)
+    along, across = unit * along, unit * across
     first = (size - 1) / 2
     matrix = np.array(
         [
-            [along, -across, window.center_x / block - box[0] - first * (along - across) - 0.5],
-            [across, along, window.center_y / block - box[1] - first * (along + across) - 0.5],
+            [along, -across, x - box[0] - first * (along - across) - 0.5],
+            [across, along, y - box[1] - first * (along + across) - 0.5],
         ],
         np.float32,
     )
@@ -235,34 +238,32 @@ def sample_masks(
     return np.asarray(sampled, np.uint8)
 
 
-def _take_away(
+def _divide(
     own: BoxedMask,
     coverage: Coverage,
     place: tuple[Box, int],
-    covered: UInt8[np.ndarray, "h w"],
     mine: UInt8[np.ndarray, "h w"],
-) -> UInt8[np.ndarray, "h w"]:
-    """Fill in, in place, how far the own mask covers blocks, and return how far others do.
+    others: UInt8[np.ndarray, "h w"],
+) -> None:
+    """Fill in, in place, how far the own mask covers blocks, and how far others do.
 
     Args:
         own: the object's visible mask.
         coverage: of the frame.
         place: the box of blocks, and their halvings.
-        covered: how far any mask covers them.
         mine: zeros, to be filled in.
+        others: how far any mask covers the blocks, the own one to be taken away.
     """
     box, halvings = place
     shares = coverage.shares(own, halvings)
     blocks = shares.box(halvings)
     a0, b0, a1, b1 = intersect_boxes(box, blocks)
     if a1 <= a0 or b1 <= b0:
-        return covered
+        return
     here = np.s_[b0 - box[1] : b1 - box[1], a0 - box[0] : a1 - box[0]]
     part = np.s_[b0 - blocks[1] : b1 - blocks[1], a0 - blocks[0] : a1 - blocks[0]]
-    others = covered.copy()
     mine[here] = shares.under(halvings)[part]
-    others[here] = cv2.subtract(others[here], shares.alone(halvings)[part])
-    return others
+    cv2.subtract(others[here], shares.alone(halvings)[part], dst=others[here])
 
 
 def _halve(values: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h2 w2"]:
@@ -274,16 +275,16 @@ def _halve(values: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h2 w2"]:
     return np.asarray(cv2.resize(values, shape, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _outside(frame_size: tuple[int, int], box: Box, block: int) -> UInt8[np.ndarray, "h w"]:
-    """Return how much of each block of a part of the frame lies beyond the frame, 0 to 255."""
-    outside = np.zeros((box[3] - box[1], box[2] - box[0]), np.uint8)
+def _fill_outside(
+    outside: UInt8[np.ndarray, "h w"], frame_size: tuple[int, int], box: Box, block: int
+) -> None:
+    """Fill in, in zeros, how much of each block of a part of the frame lies beyond it, 0 to 255."""
     over_y, over_x = max(box[3] * block - frame_size[0], 0), max(box[2] * block - frame_size[1], 0)
     if over_y or over_x:
         inside_y, inside_x = np.ones(len(outside)), np.ones(outside.shape[1])
         inside_y[-1] -= over_y / block
         inside_x[-1] -= over_x / block
         outside[:] = np.rint(255 * (1 - inside_y[:, None] * inside_x))
-    return outside
 
 
 def paste_logits(
@@ -330,7 +331,7 @@ def paste_positive(
     box = intersect_boxes(part, _frame_box(window, frame_size))
     if wide == 0 or box[2] <= box[0] or box[3] <= box[1]:
         return (0, 0, 0, 0), np.zeros((0, 0), np.float32)
-    return box, _paste(values, window, box, outside)
+    return box, paste_in_box(values, window, box, outside)
 
 
 def box_in_frame(
@@ -349,6 +350,22 @@ def box_in_frame(
     return x - reach_x, y - reach_y, x + reach_x, y + reach_y
 
 
+def box_in_crop(
+    box_xyxy: tuple[float, float, float, float], window: Window, size: int
+) -> tuple[float, float, float, float]:
+    """Return the box of a crop of ``size`` pixels that holds a box of the frame."""
+    x0, y0, x1, y1 = box_xyxy
+    unit = size / window.side
+    along, across = unit * math.cos(window.angle), unit * math.sin(window.angle)
+    middle_x, middle_y = (x0 + x1) / 2 - window.center_x, (y0 + y1) / 2 - window.center_y
+    half_x, half_y = (x1 - x0) / 2, (y1 - y0) / 2
+    x = size / 2 + along * middle_x + across * middle_y
+    y = size / 2 - across * middle_x + along * middle_y
+    reach_x = abs(along) * half_x + abs(across) * half_y
+    reach_y = abs(across) * half_x + abs(along) * half_y
+    return x - reach_x, y - reach_y, x + reach_x, y + reach_y
+
+
 def paste_values(
     values: Float32[np.ndarray, "S S"],
     window: Window,
@@ -359,7 +376,7 @@ def paste_values(
     box = _frame_box(window, frame_size)
     if box[2] == 0:
         return box, np.zeros((0, 0), np.float32)
-    return box, _paste(values, window, box, outside)
+    return box, paste_in_box(values, window, box, outside)
 
 
 def _frame_box(window: Window, frame_size: tuple[int, int]) -> Box:
@@ -375,7 +392,7 @@ def _frame_box(window: Window, frame_size: tuple[int, int]) -> Box:
     return (0, 0, 0, 0) if box[2] <= box[0] or box[3] <= box[1] else box
 
 
-def _paste(
+def paste_in_box(
     values: Float32[np.ndarray, "S S"], window: Window, box: Box, outside: float
 ) -> Float32[np.ndarray, "h w"]:
     """Return the crop's values resampled in a box of the frame."""

@@ -158,7 +158,7 @@ def union(a: BoxedMask, b: BoxedMask) -> BoxedMask:
 
 def subtract(a: BoxedMask, b: BoxedMask) -> BoxedMask:
     """Return a & ~b."""
-    return tighten(BoxedMask(a.bbox_xyxy, a.pixels & ~b.within(a.bbox_xyxy), a.frame_size))
+    return tighten(BoxedMask(a.bbox_xyxy, a.pixels > b.within(a.bbox_xyxy), a.frame_size))
 
 
 def overlap_area(a: BoxedMask, b: BoxedMask) -> int:

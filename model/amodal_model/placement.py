@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 
 TEMPLATE_SIDE = 48
 """Side of the remembered silhouette, pixels; it spans the window."""
@@ -27,7 +27,7 @@ SEARCH_SIDE = 72
 SEARCH_RATIO = SEARCH_SIDE / TEMPLATE_SIDE
 _MARGIN = (SEARCH_SIDE - TEMPLATE_SIDE) // 2
 _REFINEMENTS = 4
-_SETTLED = 0.05
+_SETTLED = 0.1
 """A step that moves no contour by more, in template pixels, is the last."""
 _SETTLED_UNITS = np.array([1, 1, TEMPLATE_SIDE / 3, TEMPLATE_SIDE / 3], np.float32)
 _LEAP_SHOWN = 0.3
@@ -48,6 +48,8 @@ class PlacementConfig(NamedTuple):
         max_log_scale: largest change of the log scale in one frame.
         max_turn: largest turn in one frame, radians.
         doubt_from: misfit (`Registration`) from which other places are looked at as well.
+        doubt_usual: how many times the object's usual misfit it must be for that, too: what walks
+            or bends misfits always, and is nowhere else for it.
         leap_gain: share of the misfit that another place may leave at most to be taken.
     """
 
@@ -55,7 +57,27 @@ class PlacementConfig(NamedTuple):
     max_log_scale: float = 0.06
     max_turn: float = 0.12
     doubt_from: float = 0.1
+    doubt_usual: float = 1.25
     leap_gain: float = 0.7
+
+
+class Prior(NamedTuple):
+    """What is expected of objects before the masks are looked at.
+
+    Attributes:
+        variance: (N,) of the place along each axis, template pixels².
+        scale_variance: (N,) of the log scale.
+        turn_variance: (N,) of the turn, radians².
+        shift_xy: (N, 2) where the motion has them, template pixels from the searched windows'
+            middle. It counts where displacements are searched.
+        misfit: (N,) the usual one, see `Registration`.
+    """
+
+    variance: Float32[np.ndarray, " N"]
+    scale_variance: Float32[np.ndarray, " N"]
+    turn_variance: Float32[np.ndarray, " N"]
+    shift_xy: Float32[np.ndarray, "N 2"]
+    misfit: Float32[np.ndarray, " N"]
 
 
 class Registration(NamedTuple):
@@ -82,9 +104,8 @@ def register(
     silhouette: Float32[np.ndarray, "N 48 48"],
     known: Float32[np.ndarray, "N 48 48"],
     search: Float32[np.ndarray, "N 3 72 72"],
-    prior: tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, " N"], Float32[np.ndarray, " N"]],
+    prior: Prior,
     config: PlacementConfig,
-    expected: Float32[np.ndarray, "N 2"] | None = None,
 ) -> Registration:
     """Register remembered silhouettes to the masks around their predicted windows.
 
@@ -92,33 +113,32 @@ def register(
         silhouette: the remembered silhouette, [0, 1].
         known: where it is known, [0, 1]; elsewhere it says nothing.
         search: (own, others, outside) over 1.5 times the predicted window, [0, 1].
-        prior: variance of the prediction along each axis, template pixels², of the log scale,
-            and of the turn.
+        prior: what the motion says of them, and their usual misfit.
         config: weights of the masks against the motion.
-        expected: where the motion has them, template pixels from the searched windows' middle,
-            which is there by default. It counts where displacements are searched.
     """
     count = silhouette.shape[0]
     place = np.zeros((count, 4), np.float32)
     if count == 0:
         nothing = place[:, 0]
-        return Registration(place[:, :2], nothing, nothing, np.array(prior[0], np.float32), nothing)
+        return Registration(place[:, :2], nothing, nothing, nothing, nothing)
     own = search[:, 0]
     open_part = 1 - np.minimum(search[:, 1] + search[:, 2], 1)
     views = own[_MIDDLE], open_part[_MIDDLE]
     # a search would leap to chance agreements that the refinement cannot reach
-    lost = prior[0] > _SEARCH_FROM**2
+    lost = prior.variance > _SEARCH_FROM**2
     if lost.any():
         seen = np.maximum(1 - _grow(1 - open_part[lost]), own[lost]).astype(np.float32)
         picked = silhouette[lost], known[lost]
-        at = np.zeros((count, 2), np.float32) if expected is None else expected
-        motion = at[lost], prior[0][lost]
+        motion = prior.shift_xy[lost], prior.variance[lost]
         place[lost, :2] = _search_shift(*picked, own[lost], seen, motion, config)
         views = _resample(own, open_part, range(count), place)
-    precision = 1 / np.stack([prior[0], prior[0], prior[1], prior[2]], 1)
+    variances = [prior.variance, prior.variance, prior.scale_variance, prior.turn_variance]
+    precision = 1 / np.stack(variances, 1)
     remembered, masks = (silhouette, known), (own, open_part)
     settled = _settle(remembered, masks, (place, views, precision), config)
-    _leap_where_doubtful(settled, remembered, masks, (precision, ~lost), config)
+    doubt_from = np.maximum(config.doubt_from, config.doubt_usual * prior.misfit)
+    doubt_from[lost] = np.inf
+    _leap_where_doubtful(settled, remembered, masks, (precision, doubt_from), config)
     place, area = settled.place, own.sum((1, 2))
     misfit = np.where(area > 0, settled.missed / np.maximum(area, 1), 0)
     variance = _largest_variance(settled.hessian)
@@ -189,7 +209,7 @@ def _leap_where_doubtful(
     settled: _Settled,
     remembered: _Templates,
     masks: _Searched,
-    prediction: tuple[Float32[np.ndarray, "N 4"], Bool[np.ndarray, " N"]],
+    doubt: tuple[Float32[np.ndarray, "N 4"], Float32[np.ndarray, " N"]],
     config: PlacementConfig,
 ) -> None:
     """Take other places, in place, for objects whose masks are explained much better there.
@@ -198,27 +218,38 @@ def _leap_where_doubtful(
         settled: where the objects were found.
         remembered: silhouettes, and where they are known.
         masks: own mask and open part of the search crops.
-        prediction: its precision, and which objects it had a place for.
-        config: from when on, and how much better.
+        doubt: precision of the prediction, and the misfit from which it is doubted.
+        config: how much better.
     """
-    (precision, is_placed), area = prediction, masks[0].sum((1, 2))
-    is_doubtful = (settled.missed > config.doubt_from * area) & is_placed
+    (precision, doubt_from), area = doubt, masks[0].sum((1, 2))
+    is_doubtful = settled.missed > doubt_from * np.maximum(area, 1)
     is_doubtful &= area > np.maximum(_LEAP_SHOWN * remembered[0].sum((1, 2)), 8)
     rows = np.flatnonzero(is_doubtful)
     if not len(rows):
         return
-    most = config.leap_gain * settled.missed[rows]
-    picked = (remembered[0][rows], remembered[1][rows]), (masks[0][rows], masks[1][rows])
-    leapt = _leap(*picked, most, precision[rows], config)
-    better = leapt.missed < most
+    shifts, left = _search_leap(*_picked(remembered, rows), *_picked(masks, rows))
+    # a place that is not better before it is refined is hardly ever so afterwards
+    is_better = left < settled.missed[rows]
+    rows, shifts = rows[is_better], shifts[is_better]
+    if not len(rows):
+        return
+    leapt = _leap(_picked(remembered, rows), _picked(masks, rows), shifts, precision[rows], config)
+    is_taken = leapt.missed < config.leap_gain * settled.missed[rows]
     for field, other in zip(settled, leapt, strict=True):
-        field[rows[better]] = other[better]
+        field[rows[is_taken]] = other[is_taken]
+
+
+def _picked(
+    maps: tuple[Float32[np.ndarray, "N h w"], Float32[np.ndarray, "N h w"]], rows: np.ndarray
+) -> tuple[Float32[np.ndarray, "M h w"], Float32[np.ndarray, "M h w"]]:
+    """Return both maps of some objects."""
+    return maps[0][rows], maps[1][rows]
 
 
 def _leap(
     remembered: _Templates,
     masks: _Searched,
-    most: Float32[np.ndarray, " N"],
+    shifts: Float32[np.ndarray, "N 2"],
     precision: Float32[np.ndarray, "N 4"],
     config: PlacementConfig,
 ) -> _Settled:
@@ -227,27 +258,14 @@ def _leap(
     Args:
         remembered: silhouettes, and where they are known.
         masks: own mask and open part of the search crops.
-        most: pixels that a place may leave unexplained; where the search finds none near that,
-            it is not refined.
+        shifts: where that is.
         precision: of the prediction; it counts little here.
         config: weights of the masks.
     """
-    count = len(most)
-    found = _Settled(
-        np.zeros((count, 4), np.float32),
-        np.tile(np.eye(4, dtype=np.float32), (count, 1, 1)),
-        np.full(count, np.inf, np.float32),
-    )
-    found.place[:, :2], left = _search_leap(*remembered, *masks)
-    rows = np.flatnonzero(left < 2 * most)
-    if len(rows):
-        picked = (remembered[0][rows], remembered[1][rows]), (masks[0][rows], masks[1][rows])
-        views = _resample(*picked[1], range(len(rows)), found.place[rows])
-        start = found.place[rows], views, _LEAP_PRIOR * precision[rows]
-        settled = _settle(*picked, start, config)
-        for field, values in zip(found, settled, strict=True):
-            field[rows] = values
-    return found
+    place = np.zeros((len(shifts), 4), np.float32)
+    place[:, :2] = shifts
+    views = _resample(*masks, range(len(place)), place)
+    return _settle(remembered, masks, (place, views, _LEAP_PRIOR * precision), config)
 
 
 def _search_leap(
@@ -287,8 +305,14 @@ def _grow(maps: Float32[np.ndarray, "N h w"]) -> Float32[np.ndarray, "N h w"]:
 
 
 def _halve(maps: Float32[np.ndarray, "N h w"]) -> Float32[np.ndarray, "N h2 w2"]:
+    """Return the means of two by two pixels; as one tall image, it is quick."""
     count, height, width = maps.shape
-    return np.asarray(maps.reshape(count, height // 2, 2, width // 2, 2).mean((2, 4)), np.float32)
+    tall = cv2.resize(
+        maps.reshape(-1, width),
+        (width // 2, count * height // 2),
+        interpolation=cv2.INTER_AREA,
+    )
+    return np.asarray(tall, np.float32).reshape(count, height // 2, width // 2)
 
 
 def _search_shift(

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
 from amodal_model.composition import Estimate, Evidence, complete, cover, smooth
-from amodal_model.engine import Engine, step_together, take_rows
+from amodal_model.engine import Engine, step_together
 from amodal_model.errors import InputError, LimitError
 from amodal_model.frame_size import check_frame_size, check_image
 from amodal_model.geometry import Coverage, Window, paste_logits, paste_unclipped
@@ -239,14 +239,13 @@ class AmodalSegmenter:
 
     def _kept_memory(self, memory: MemoryState[Any], placed: Placed) -> MemoryState[Any]:
         """Return the memory without objects that begin again, veiled ones as usually seen."""
-        if placed.has_begun.any():
-            rows = np.where(placed.has_begun, -1, np.arange(len(placed.has_begun)))
-            memory = take_rows(self.engine.to_host(memory), rows.tolist())
-        if placed.recalled:
-            memory = self.engine.to_host(memory)
-            memory = memory._replace(maps=memory.maps.copy())
-            recall(memory.maps, placed.recalled)
-        return memory
+        if not placed.has_begun.any() and not placed.recalled:
+            return memory
+        kept = MemoryState(*(field.copy() for field in self.engine.to_host(memory)))
+        for field in kept:
+            field[placed.has_begun] = 0
+        recall(kept.maps, placed.recalled)
+        return kept
 
     def _follow(self, step: PreparedStep) -> Placed:
         coverage = Coverage(cover(step.own, step.state.frame_size))

@@ -23,6 +23,7 @@ from amodal_model.placement import (
     SEARCH_SIDE,
     TEMPLATE_SIDE,
     PlacementConfig,
+    Prior,
     register,
 )
 from amodal_model.track_state import MotionConfig, Tracks, predict, silhouette_of
@@ -237,9 +238,9 @@ def _place(
     known = template[:, 1]
     if is_missing.any():
         known = np.where(is_missing[old, None, None], np.float32(0), known)
-    prior_of_all = prior, scale_prior, turn_prior
     ahead = _in_window(expected[old] - predicted.window[old, :2], predicted.window[old])
-    found = register(template[:, 0], known, search, prior_of_all, placement, ahead)
+    prior_of_all = Prior(prior, scale_prior, turn_prior, ahead, predicted.misfit[old])
+    found = register(template[:, 0], known, search, prior_of_all, placement)
     window = predicted.window.copy()
     window[old, :2] += _in_frame(found.shift_xy, window[old])
     window[old, 2] *= np.exp(found.log_scale)

@@ -8,11 +8,19 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
-from amodal_model.geometry import Window, crop_from_frame, frame_from_crop, old_from_new
+from amodal_model.geometry import (
+    Window,
+    box_in_crop,
+    crop_from_frame,
+    frame_from_crop,
+    old_from_new,
+)
 from amodal_model.masks import BoxedMask
 from amodal_model.placement import TEMPLATE_SIDE
 from amodal_model.track_state import MotionConfig, Tracks
 from amodal_model.views import View
+
+_Extent = tuple[float, float, float, float]
 
 
 def fit_windows(
@@ -28,7 +36,10 @@ def fit_windows(
         if tracks.is_new[index]:
             continue
         now = Window(*tracks.window[index].tolist())
-        extent = _extent(tracks.template[index], now, view.own)
+        remembered = _remembered_box(tracks.template[index])
+        if _holds_for_sure(remembered, now, view.own, motion.window_ratio):
+            continue
+        extent = _extent(remembered, now, view.own)
         if extent is None or _holds(extent, motion.window_ratio):
             continue
         fitted = _around(extent, now, motion.window_ratio)
@@ -37,25 +48,43 @@ def fit_windows(
     return window, theta
 
 
-def _extent(
-    template: Float32[np.ndarray, "2 48 48"], window: Window, own: BoxedMask
-) -> tuple[float, float, float, float] | None:
-    """Return the box of what is remembered and visible together, as shares of the window."""
-    boxes: list[tuple[float, float, float, float]] = []
+def _remembered_box(template: Float32[np.ndarray, "2 48 48"]) -> _Extent | None:
+    """Return the box of what is remembered, template pixels."""
     column, row, wide, tall = cv2.boundingRect((template[0] > 0.5).view(np.uint8))
-    if wide:
-        boxes.append((column, row, column + wide, row + tall))
+    return (column, row, column + wide, row + tall) if wide else None
+
+
+def _holds_for_sure(
+    remembered: _Extent | None, window: Window, own: BoxedMask, ratio: float
+) -> bool:
+    """Return whether a window holds its object wherever in its box the visible mask lies.
+
+    Of a turned window that spares looking at the mask's pixels: nearly always.
+    """
+    if remembered is None or own.bbox_xyxy[2] <= own.bbox_xyxy[0]:
+        return False
+    around = box_in_crop(own.bbox_xyxy, window, TEMPLATE_SIDE)
+    least, most = _enclose([remembered]), _enclose([remembered, around])
+    return _holds(least, ratio) and _holds(most, ratio)
+
+
+def _extent(remembered: _Extent | None, window: Window, own: BoxedMask) -> _Extent | None:
+    """Return the box of what is remembered and visible together, as shares of the window."""
+    boxes = [] if remembered is None else [remembered]
     if own.bbox_xyxy[2] > own.bbox_xyxy[0]:
         boxes.append(_box_in_window(own, window))
-    if not boxes:
-        return None
+    return _enclose(boxes) if boxes else None
+
+
+def _enclose(boxes: Sequence[_Extent]) -> _Extent:
+    """Return the box around boxes in template pixels, as shares of the window."""
     x0, y0 = min(box[0] for box in boxes), min(box[1] for box in boxes)
     x1, y1 = max(box[2] for box in boxes), max(box[3] for box in boxes)
     unit = TEMPLATE_SIDE
     return x0 / unit, y0 / unit, x1 / unit, y1 / unit
 
 
-def _around(extent: tuple[float, float, float, float], window: Window, ratio: float) -> Window:
+def _around(extent: _Extent, window: Window, ratio: float) -> Window:
     """Return the window of the same angle that holds an extent, as `window_around` does."""
     x0, y0, x1, y1 = extent
     matrix = frame_from_crop(window, 1)
@@ -64,7 +93,7 @@ def _around(extent: tuple[float, float, float, float], window: Window, ratio: fl
     return Window(float(x), float(y), side, window.angle)
 
 
-def _box_in_window(own: BoxedMask, window: Window) -> tuple[float, float, float, float]:
+def _box_in_window(own: BoxedMask, window: Window) -> _Extent:
     """Return the box of a visible mask along the window's axes, template pixels."""
     x0, y0, x1, y1 = own.bbox_xyxy
     matrix = crop_from_frame(window, TEMPLATE_SIDE)
@@ -87,7 +116,7 @@ def _rim(pixels: Bool[np.ndarray, "h w"]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([rows, rows]), np.concatenate([first[rows], last[rows]])
 
 
-def _holds(extent: tuple[float, float, float, float], ratio: float) -> bool:
+def _holds(extent: _Extent, ratio: float) -> bool:
     """Return whether the object keeps inside the window and fills it as it should."""
     x0, y0, x1, y1 = extent
     fill = max(x1 - x0, y1 - y0) * ratio

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from amodal_model.geometry import (
     Coverage,
     Window,
+    box_in_crop,
     crop_from_frame,
     crop_masks,
     frame_from_crop,
@@ -62,6 +63,16 @@ def test_corners_of_a_window_are_corners_of_its_crop(window: Window) -> None:
     for corner, expected in ((-half, 0), (half, 96)):
         place = np.append(center + turn @ [corner, corner], 1)
         np.testing.assert_allclose(crop_from_frame(window, 96) @ place, expected, atol=2e-2)
+
+
+@RNG_CASES
+@given(windows)
+def test_box_in_a_crop_is_just_around_the_corners_of_the_box(window: Window) -> None:
+    x0, y0, x1, y1 = 20, 30, 140, 90
+    corners = np.array([[x0, y0, 1], [x1, y0, 1], [x0, y1, 1], [x1, y1, 1]]).T
+    placed = crop_from_frame(window, 48) @ corners
+    box = box_in_crop((x0, y0, x1, y1), window, 48)
+    np.testing.assert_allclose(box, [*placed.min(1), *placed.max(1)], rtol=1e-4, atol=1e-2)
 
 
 def test_a_window_that_is_turned_sees_the_mask_turned_back() -> None:

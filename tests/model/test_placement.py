@@ -9,6 +9,7 @@ from amodal_model.placement import (
     SEARCH_SIDE,
     TEMPLATE_SIDE,
     PlacementConfig,
+    Prior,
     Registration,
     register,
 )
@@ -19,10 +20,12 @@ OVER = 8
 """Samples along each side of a pixel."""
 
 
-def prior_of(variance: float, count: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the prior of objects: place, log scale, turn."""
-    place, scale, turn = (np.full(count, v, np.float32) for v in (variance, 0.03**2, 0.02**2))
-    return place, scale, turn
+def prior_of(variance: float, count: int = 1, misfit: float = 0.0) -> Prior:
+    """Return the prior of objects that are expected where they are searched."""
+    place, scale, turn, usual = (
+        np.full(count, v, np.float32) for v in (variance, 0.03**2, 0.02**2, misfit)
+    )
+    return Prior(place, scale, turn, np.zeros((count, 2), np.float32), usual)
 
 
 def ellipse(
@@ -69,9 +72,9 @@ def half_plane(columns: slice) -> np.ndarray:
     return covered
 
 
-def found(search: np.ndarray, variance: float = 16.0) -> Registration:
+def found(search: np.ndarray, variance: float = 16.0, misfit: float = 0.0) -> Registration:
     shape = (len(search), 1, 1)
-    prior = prior_of(variance, len(search))
+    prior = prior_of(variance, len(search), misfit)
     return register(np.tile(TEMPLATE, shape), np.tile(KNOWN, shape), search, prior, CONFIG)
 
 
@@ -153,6 +156,12 @@ def test_masks_that_are_not_explained_outweigh_certain_motion(shift: tuple[float
     assert place.misfit[0] < 0.1
 
 
+def test_what_misfits_always_does_not_leap() -> None:
+    stays, leaps = (found(searched((7.0, 0.0)), 0.1, usual) for usual in (0.5, 0.1))
+    assert stays.shift_xy[0, 0] < 6
+    np.testing.assert_allclose(leaps.shift_xy[0], (7, 0), atol=0.5)
+
+
 def test_a_sliver_does_not_make_the_silhouette_leap() -> None:
     """Of the ellipse a tenth shows, where the motion does not expect any: the motion is kept."""
     others = np.ones((SEARCH_SIDE, SEARCH_SIDE), np.float32)
@@ -214,7 +223,7 @@ def test_object_whose_place_is_uncertain_is_searched_far_away(shift: tuple[float
 
 def test_uncertain_and_certain_objects_are_placed_together_as_alone() -> None:
     cases, variances = [searched((11.0, -9.0)), searched((2.0, 1.0))], [144.0, 4.0]
-    prior = np.array(variances, np.float32), *prior_of(1, 2)[1:]
+    prior = prior_of(1, 2)._replace(variance=np.array(variances, np.float32))
     shape = (2, 1, 1)
     together = register(
         np.tile(TEMPLATE, shape), np.tile(KNOWN, shape), np.concatenate(cases), prior, CONFIG
