@@ -27,7 +27,7 @@ SEARCH_SIDE = 72
 SEARCH_RATIO = SEARCH_SIDE / TEMPLATE_SIDE
 _MARGIN = (SEARCH_SIDE - TEMPLATE_SIDE) // 2
 _REFINEMENTS = 4
-_SETTLED = 0.1
+_SETTLED = 0.05
 """A step that moves no contour by more, in template pixels, is the last."""
 _SETTLED_UNITS = np.array([1, 1, TEMPLATE_SIDE / 3, TEMPLATE_SIDE / 3], np.float32)
 _LEAP_SHOWN = 0.3
@@ -57,7 +57,7 @@ class PlacementConfig(NamedTuple):
     max_log_scale: float = 0.06
     max_turn: float = 0.12
     doubt_from: float = 0.1
-    doubt_usual: float = 1.25
+    doubt_usual: float = 1.0
     leap_gain: float = 0.7
 
 
