@@ -102,12 +102,12 @@ def find_doubts(
     own, covered = seen[:, 0], seen[:, 1] + seen[:, 2]
     should_show = usual > SHOULD_SHOW
     missing = should_show & (own < 0.5) & (covered < 0.5)
-    expected = _areas(should_show)
-    is_doubtful = (usual_misfit < STIFF_MISFIT) & (_areas(missing) > LEAST_MISSING * expected)
-    is_doubtful &= (own.sum((1, 2)) > LEAST_SHOWN) & _inner(missing).any((1, 2))
-    rows = np.flatnonzero(is_doubtful)
+    rows = np.flatnonzero((usual_misfit < STIFF_MISFIT) & _inner(missing).any((1, 2)))
+    expected, shown = _areas(should_show[rows]), own[rows].sum((1, 2))
     under_masks = _areas(should_show[rows] & (covered[rows] > 0.5))
-    return Doubts(rows, missing[rows], under_masks > LEAST_MISSING * expected[rows])
+    least = LEAST_MISSING * expected
+    is_doubtful = (_areas(missing[rows]) > least) & (shown > LEAST_SHOWN)
+    return Doubts(rows[is_doubtful], missing[rows[is_doubtful]], (under_masks > least)[is_doubtful])
 
 
 def find_veils(
@@ -156,7 +156,7 @@ def renew(
     change = own - usual
     rate = fall + (rise - fall) * (change > 0)
     rate[veils & (change <= 0)] = veiled
-    rate *= np.maximum(1 - covered, 0)
+    rate *= 1 - covered
     rate[~own.any((1, 2))] = 0
     renewed = usual + rate * change
     is_first = ~usual.any((1, 2))
