@@ -31,6 +31,7 @@ from amodal_model.veils import (
     Sighting,
     VeilJudge,
     cover_veiled,
+    find_doubts,
     find_veils,
     halved,
     moved,
@@ -130,7 +131,7 @@ def follow(
     placed = placed._replace(window=window, is_new=np.zeros(len(views), bool))
     found: dict[int, Float32[np.ndarray, "S S"]] = {}
     if judge is not None:
-        placed = _look_for_veils(placed, inputs, judge)
+        placed = _look_for_veils(placed, inputs, gap, judge)
         found = recalled(placed.veil, theta)
         cover_veiled(crop, placed.veil)
     is_open = open_shares > OPEN_MOST
@@ -143,28 +144,39 @@ def _without_veiled(
     """Return the tracks with nothing known where veils may hide them: they must not pull there."""
     old, margin = np.flatnonzero(~tracks.is_new), (SEARCH_SIDE - TEMPLATE_SIDE) // 2
     seen = search[:, :, margin:-margin, margin:-margin]
-    context = _context(tracks, gap, tracks.misfit)[old]
-    maps = tracks.usual[old], tracks.veil[old], tracks.template[old].prod(1)
-    sighting = Sighting(old, tracks.window[old], *maps, seen, context, tracks.misfit[old])
-    veils = find_veils(sighting, judge, in_doubt=True)
-    is_veiled = veils.any((1, 2))
-    if not is_veiled.any():
+    doubts = find_doubts(tracks.usual[old], seen, tracks.misfit[old])
+    if not len(doubts.rows):
         return tracks
+    rows = old[doubts.rows]
+    asked = Tracks(*(field[rows] for field in tracks))
+    context = _context(asked, gap, asked.misfit)
+    maps = asked.usual, asked.veil, asked.template.prod(1)
+    shown = seen[doubts.rows], context, asked.misfit
+    sighting = Sighting(rows, asked.window, *maps, *shown)
+    veils = find_veils(doubts, sighting, judge, in_doubt=True)
     template = tracks.template.copy()
-    for row, veil in zip(old[is_veiled].tolist(), veils[is_veiled], strict=True):
-        template[row, 1] *= cv2.dilate(veil.view(np.uint8), _BESIDE_VEIL) == 0
+    for row, veil in zip(rows.tolist(), veils, strict=True):
+        if veil.any():
+            template[row, 1] *= cv2.dilate(veil.view(np.uint8), _BESIDE_VEIL) == 0
     return tracks._replace(template=template)
 
 
-def _look_for_veils(tracks: Tracks, inputs: StepInputs[np.ndarray], judge: VeilJudge) -> Tracks:
+def _look_for_veils(
+    tracks: Tracks, inputs: StepInputs[np.ndarray], gap: float, judge: VeilJudge
+) -> Tracks:
     """Return the placed tracks with their veils, and what is usually seen of them."""
-    usual, latest = (moved(maps, inputs.theta) for maps in (tracks.usual, tracks.template.prod(1)))
-    veil = moved(tracks.veil.astype(np.float32), inputs.theta) > 0.5
-    rows, seen = np.arange(len(usual)), halved(inputs.crop)
-    shown = seen, inputs.context, tracks.misfit
-    sighting = Sighting(rows, tracks.window, usual, veil, latest, *shown)
-    veils = find_veils(sighting, judge)
-    return tracks._replace(usual=renew(sighting, veils), veil=veils)
+    usual, seen = moved(tracks.usual, inputs.theta), halved(inputs.crop)
+    doubts = find_doubts(usual, seen, tracks.misfit)
+    veils = np.zeros(usual.shape, bool)
+    if len(doubts.rows):
+        rows = doubts.rows
+        asked = Tracks(*(field[rows] for field in tracks))
+        before = asked.veil.astype(np.float32), asked.template.prod(1)
+        veil, latest = (moved(maps, inputs.theta[rows]) for maps in before)
+        shown = seen[rows], inputs.context[rows], asked.misfit
+        sighting = Sighting(rows, asked.window, usual[rows], veil > 0.5, latest, *shown)
+        veils[rows] = find_veils(doubts, sighting, judge)
+    return tracks._replace(usual=renew(usual, seen, veils, gap), veil=veils)
 
 
 def _context(

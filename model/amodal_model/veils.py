@@ -22,7 +22,8 @@ from amodal_model.placement import TEMPLATE_SIDE
 SHOULD_SHOW = 0.4
 """Of what is usually seen: from there on a pixel should show the object."""
 LEAST_MISSING = 0.03
-"""Share of those pixels that must be missing for a veil to be looked for."""
+"""Share of those pixels that must be missing for a veil to be looked for; and somewhere 3x3 of
+them: rims of a pixel or two are a place or a contour that is a little off."""
 LEAST_SHOWN = 8.0
 """Template pixels of an object that must show."""
 STIFF_MISFIT = 0.1
@@ -72,54 +73,103 @@ VeilJudge = Callable[[Sighting], Float32[np.ndarray, "N 48 48"]]
 """Returns how likely each pixel that should show, and does not, is hidden: logits."""
 
 
-def find_veils(
-    sighting: Sighting, judge: VeilJudge, *, in_doubt: bool = False
-) -> Bool[np.ndarray, "N 48 48"]:
-    """Return where veils hide objects; the judge is asked only where enough is missing.
+class Doubts(NamedTuple):
+    """The K of N objects of which so much is missing that a veil is looked for.
+
+    Attributes:
+        rows: (K,) which of the N they are.
+        missing: (K, 48, 48) where they should show, and open background shows.
+        is_covered: (K,) whether other masks cover them as well.
+    """
+
+    rows: np.ndarray
+    missing: Bool[np.ndarray, "K 48 48"]
+    is_covered: Bool[np.ndarray, " K"]
+
+
+def find_doubts(
+    usual: Float32[np.ndarray, "N 48 48"],
+    seen: Float32[np.ndarray, "N 3 48 48"],
+    usual_misfit: Float32[np.ndarray, " N"],
+) -> Doubts:
+    """Return of which objects enough is missing for the judge to be asked.
 
     Args:
-        sighting: of the objects.
+        usual: what is usually seen of them, [0, 1].
+        seen: own mask, others, outside, [0, 1].
+        usual_misfit: of each, see `track_state.Tracks`.
+    """
+    own, covered = seen[:, 0], seen[:, 1] + seen[:, 2]
+    should_show = usual > SHOULD_SHOW
+    missing = should_show & (own < 0.5) & (covered < 0.5)
+    rows = np.flatnonzero((usual_misfit < STIFF_MISFIT) & _inner(missing).any((1, 2)))
+    expected, shown = _areas(should_show[rows]), own[rows].sum((1, 2))
+    under_masks = _areas(should_show[rows] & (covered[rows] > 0.5))
+    least = LEAST_MISSING * expected
+    is_doubtful = (_areas(missing[rows]) > least) & (shown > LEAST_SHOWN)
+    return Doubts(rows[is_doubtful], missing[rows[is_doubtful]], (under_masks > least)[is_doubtful])
+
+
+def find_veils(
+    doubts: Doubts, sighting: Sighting, judge: VeilJudge, *, in_doubt: bool = False
+) -> Bool[np.ndarray, "K 48 48"]:
+    """Return where veils hide the objects that are in doubt.
+
+    Args:
+        doubts: what is missing of them.
+        sighting: of the same objects.
         judge: of what is missing.
         in_doubt: also where a veil is only possible, of objects that no other mask covers.
     """
-    own, covered = sighting.seen[:, 0], sighting.seen[:, 1] + sighting.seen[:, 2]
-    should_show = sighting.usual > SHOULD_SHOW
-    veils = should_show & (own < 0.5) & (covered < 0.5)
-    missing, expected = veils.sum((1, 2)), should_show.sum((1, 2))
-    is_doubtful = np.asarray(missing > LEAST_MISSING * expected)
-    is_doubtful &= (own.sum((1, 2)) > LEAST_SHOWN) & (sighting.usual_misfit < STIFF_MISFIT)
-    veils[~is_doubtful] = False
-    asked = np.flatnonzero(is_doubtful)
-    if len(asked):
-        logits = judge(Sighting(*(field[asked] for field in sighting)))
-        under_masks = (should_show & (covered > 0.5))[asked].sum((1, 2))
-        is_under_masks = under_masks > LEAST_MISSING * expected[asked]
-        least = np.where(is_under_masks, SURE_LOGIT, DOUBT_LOGIT if in_doubt else VEIL_LOGIT)
-        veils[asked] &= logits > least[:, None, None]
-    return np.asarray(veils, bool)
+    uncovered = DOUBT_LOGIT if in_doubt else VEIL_LOGIT
+    least = np.where(doubts.is_covered, SURE_LOGIT, uncovered)
+    return np.asarray(doubts.missing & (judge(sighting) > least[:, None, None]), bool)
 
 
-def renew(sighting: Sighting, veils: Bool[np.ndarray, "N 48 48"]) -> Float32[np.ndarray, "N 48 48"]:
+def _areas(maps: Bool[np.ndarray, "N h w"]) -> np.ndarray:
+    """Return how many pixels of each map are set: (N,)."""
+    return np.array([np.count_nonzero(each) for each in maps], np.int64)
+
+
+def _inner(maps: Bool[np.ndarray, "N 48 48"]) -> Bool[np.ndarray, "N 46 46"]:
+    """Return which pixels are set with all eight around them, the outermost left out."""
+    tall = maps[:, :-2] & maps[:, 1:-1] & maps[:, 2:]
+    return np.asarray(tall[..., :-2] & tall[..., 1:-1] & tall[..., 2:], bool)
+
+
+def renew(
+    usual: Float32[np.ndarray, "N 48 48"],
+    seen: Float32[np.ndarray, "N 3 48 48"],
+    veils: Bool[np.ndarray, "N 48 48"],
+    gap: float,
+) -> Float32[np.ndarray, "N 48 48"]:
     """Return what is usually seen of objects after a frame; of those that do not show, as before.
 
     Args:
-        sighting: of the frame.
+        usual: the same before the frame, [0, 1].
+        seen: in the frame: own mask, others, outside, [0, 1].
         veils: where they were found to be hidden by what has no mask.
+        gap: frames since the last step.
     """
-    usual, own = sighting.usual, sighting.seen[:, 0]
-    could_show = np.maximum(1 - sighting.seen[:, 1] - sighting.seen[:, 2], 0)
-    could_show *= own.any((1, 2), keepdims=True)
-    gap = sighting.context[:, 1, None, None]
-    rise, fall, veiled = (1 - np.float32(1 - share) ** gap for share in (RISE, FALL, FALL_VEILED))
-    rate = np.where(own > usual, rise, np.where(veils, veiled, fall)) * could_show
-    is_first = ~usual.any((1, 2), keepdims=True)
-    return np.where(is_first, FIRST * own, usual + rate * (own - usual)).astype(np.float32)
+    own, covered = seen[:, 0], seen[:, 1] + seen[:, 2]
+    rise, fall, veiled = (np.float32(1 - (1 - rate) ** gap) for rate in (RISE, FALL, FALL_VEILED))
+    change = own - usual
+    rate = fall + (rise - fall) * (change > 0)
+    rate[veils & (change <= 0)] = veiled
+    rate *= 1 - covered
+    rate[~own.any((1, 2))] = 0
+    renewed = usual + rate * change
+    is_first = ~usual.any((1, 2))
+    renewed[is_first] = FIRST * own[is_first]
+    return np.asarray(renewed, np.float32)
 
 
 def halved(crop: Float32[np.ndarray, "N C S S"]) -> Float32[np.ndarray, "N C 48 48"]:
     """Return crops on the pixels of templates."""
-    tall = crop[:, :, ::2] + crop[:, :, 1::2]
-    return np.asarray((tall[..., ::2] + tall[..., 1::2]) / 4, np.float32)
+    count, channels, side, _ = crop.shape
+    # sides are even, so all crops can stand on each other as one picture
+    small = cv2.resize(crop.reshape(-1, side), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return small.reshape(count, channels, side // 2, side // 2)
 
 
 def cover_veiled(crop: Float32[np.ndarray, "N 3 S S"], veils: Bool[np.ndarray, "N 48 48"]) -> None:
@@ -174,8 +224,10 @@ def _warp(
     values: Float32[np.ndarray, "48 48"], theta: Float32[np.ndarray, "2 3"], flags: int
 ) -> Float32[np.ndarray, "48 48"]:
     """Return a map by the window's change, given for coordinates of -1 to 1, in its pixels."""
-    scale = np.array([theta[0, 0], theta[1, 1]], np.float64)
-    shift = TEMPLATE_SIDE / 2 * (1 - scale + theta[:, 2]) + (scale - 1) / 2
-    matrix = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]])
+    (scale_x, _, shift_x), (_, scale_y, shift_y) = theta.tolist()
+    middle, half = (TEMPLATE_SIDE - 1) / 2, TEMPLATE_SIDE / 2
+    along = [scale_x, 0, middle * (1 - scale_x) + half * shift_x]
+    across = [0, scale_y, middle * (1 - scale_y) + half * shift_y]
+    matrix = np.array([along, across])
     side = (TEMPLATE_SIDE, TEMPLATE_SIDE)
     return np.asarray(cv2.warpAffine(values, matrix, side, flags=cv2.INTER_LINEAR | flags))

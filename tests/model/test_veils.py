@@ -12,7 +12,7 @@ from amodal_model.geometry import Window, old_from_new
 from amodal_model.memory import CONTEXT_NAMES, CROP_SIDE, MAP_NAMES
 from amodal_model.placement import TEMPLATE_SIDE
 from amodal_model.veil_judge import MAPS, SCALARS, inputs_of
-from amodal_model.veils import Sighting, find_veils, renew
+from amodal_model.veils import Sighting, VeilJudge, find_doubts, find_veils, halved
 
 SQUARE = np.s_[12:36, 12:36]
 LEFT_HALF = np.s_[12:36, 12:24]
@@ -29,11 +29,10 @@ def sighting(
     usual: np.ndarray,
     own: np.ndarray,
     others: np.ndarray | None = None,
-    gap: float = 1.0,
     misfit: float = 0.05,
 ) -> Sighting:
     context = np.zeros((1, len(CONTEXT_NAMES)), np.float32)
-    context[0, 1] = gap
+    context[0, 1] = 1
     others = maps_of() if others is None else others
     seen = np.stack([own, others, maps_of()], 1)
     return Sighting(
@@ -48,6 +47,28 @@ def sighting(
     )
 
 
+def veils_of(shown: Sighting, judge: VeilJudge) -> np.ndarray:
+    """Return what the judge, asked only where there is doubt, takes for hidden: (N, 48, 48)."""
+    doubts = find_doubts(shown.usual, shown.seen, shown.usual_misfit)
+    veiled = np.zeros(shown.usual.shape, bool)
+    if len(doubts.rows):
+        asked = Sighting(*(field[doubts.rows] for field in shown))
+        veiled[doubts.rows] = find_veils(doubts, asked, judge)
+    return veiled
+
+
+def renewed(
+    usual: np.ndarray,
+    own: np.ndarray,
+    veiled: np.ndarray | None = None,
+    others: np.ndarray | None = None,
+    gap: float = 1.0,
+) -> np.ndarray:
+    """Return what is usually seen after a frame, without veils and other masks unless given."""
+    veiled = maps_of() > 0 if veiled is None else veiled
+    return veils.renew(usual, sighting(usual, own, others).seen, veiled, gap)
+
+
 def certain(hidden: Sighting) -> np.ndarray:
     return np.full(hidden.usual.shape, 5.0, np.float32)
 
@@ -59,8 +80,8 @@ def never(hidden: Sighting) -> np.ndarray:
 def test_what_should_show_and_does_not_may_be_hidden() -> None:
     seen = sighting(maps_of(SQUARE), maps_of(LEFT_HALF))
     expected = (maps_of(SQUARE) - maps_of(LEFT_HALF)) > 0
-    assert (find_veils(seen, certain) == expected).all()
-    assert not find_veils(seen, lambda asked: -certain(asked)).any()
+    assert (veils_of(seen, certain) == expected).all()
+    assert not veils_of(seen, lambda asked: -certain(asked)).any()
 
 
 @pytest.mark.parametrize(
@@ -70,18 +91,25 @@ def test_what_should_show_and_does_not_may_be_hidden() -> None:
         (maps_of(LEFT_HALF), maps_of(np.s_[:, 24:])),
         (maps_of(), None),
         (maps_of(np.s_[12:14, 12:15]), None),
+        (maps_of(np.s_[14:36, 12:36]), None),
     ],
-    ids=["all of it shows", "another mask covers the rest", "nothing shows", "a sliver shows"],
+    ids=[
+        "all of it shows",
+        "another mask covers the rest",
+        "nothing shows",
+        "a sliver shows",
+        "a thin rim is missing",
+    ],
 )
 def test_nobody_is_asked_where_nothing_is_in_doubt(
     own: np.ndarray, others: np.ndarray | None
 ) -> None:
-    assert not find_veils(sighting(maps_of(SQUARE), own, others), never).any()
+    assert not veils_of(sighting(maps_of(SQUARE), own, others), never).any()
 
 
 def test_what_bends_is_not_asked_for() -> None:
     seen = sighting(maps_of(SQUARE), maps_of(LEFT_HALF), misfit=veils.STIFF_MISFIT + 0.01)
-    assert not find_veils(seen, never).any()
+    assert not veils_of(seen, never).any()
 
 
 def test_only_objects_in_doubt_are_asked_for() -> None:
@@ -94,42 +122,45 @@ def test_only_objects_in_doubt_are_asked_for() -> None:
         asked.extend(doubtful.rows.tolist())
         return certain(doubtful)
 
-    veiled = find_veils(both, judge)
+    veiled = veils_of(both, judge)
     assert asked == [7]
     assert veiled.any((1, 2)).tolist() == [False, True]
 
 
 def test_what_is_usually_seen_is_about_how_often_it_was() -> None:
-    nothing = maps_of() > 0
-    usual = renew(sighting(maps_of(), maps_of(LEFT_HALF)), nothing)
+    usual = renewed(maps_of(), maps_of(LEFT_HALF))
     assert (usual == veils.FIRST * maps_of(LEFT_HALF)).all()
     for t in range(200):
-        usual = renew(sighting(usual, maps_of(SQUARE if t % 2 else LEFT_HALF)), nothing)
+        usual = renewed(usual, maps_of(SQUARE if t % 2 else LEFT_HALF))
     assert usual[0][LEFT_HALF].min() > 0.99
     swings = usual[0, 20, 30]
     rise, fall = veils.RISE, veils.FALL
     assert swings == pytest.approx(rise / (rise + fall), abs=0.05)
     for _ in range(40):
-        usual = renew(sighting(usual, maps_of(LEFT_HALF)), nothing)
+        usual = renewed(usual, maps_of(LEFT_HALF))
     assert usual[0, 20, 30] < veils.SHOULD_SHOW
 
 
 def test_behind_a_veil_it_goes_more_slowly_and_behind_a_mask_not_at_all() -> None:
     own, usual, rest = maps_of(LEFT_HALF), maps_of(SQUARE), maps_of(np.s_[:, 24:])
-    veiled = renew(sighting(usual, own), rest > 0)
-    opened = renew(sighting(usual, own), maps_of() > 0)
-    covered = renew(sighting(usual, own, rest), maps_of() > 0)
+    veiled = renewed(usual, own, rest > 0)
+    opened = renewed(usual, own)
+    covered = renewed(usual, own, others=rest)
     assert 1 == covered[0, 20, 30] > veiled[0, 20, 30] > opened[0, 20, 30]
-    unseen = renew(sighting(usual, maps_of()), maps_of() > 0)
-    assert (unseen == usual).all()
+    assert (renewed(usual, maps_of()) == usual).all()
 
 
 def test_two_frames_at_once_are_as_two_frames() -> None:
-    nothing, own = maps_of() > 0, maps_of(LEFT_HALF)
-    once = renew(sighting(maps_of(SQUARE), own), nothing)
-    twice = renew(sighting(once, own), nothing)
-    together = renew(sighting(maps_of(SQUARE), own, gap=2), nothing)
-    np.testing.assert_allclose(together, twice, atol=1e-6)
+    own = maps_of(LEFT_HALF)
+    once = renewed(maps_of(SQUARE), own)
+    together = renewed(maps_of(SQUARE), own, gap=2)
+    np.testing.assert_allclose(together, renewed(once, own), atol=1e-6)
+
+
+def test_each_pixel_of_a_template_is_the_mean_of_four() -> None:
+    crop = np.random.default_rng(0).random((3, 2, CROP_SIDE, CROP_SIDE), np.float32)
+    means = crop.reshape(3, 2, TEMPLATE_SIDE, 2, TEMPLATE_SIDE, 2).mean((3, 5))
+    np.testing.assert_allclose(halved(crop), means, atol=1e-6)
 
 
 def test_maps_move_with_windows_and_back() -> None:
