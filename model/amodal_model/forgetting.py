@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32
 
 from amodal_model.contour_noise import RIM
 from amodal_model.geometry import window_around
-from amodal_model.placement import TEMPLATE_SIDE
+from amodal_model.templates import TEMPLATE_SIDE
 from amodal_model.track_state import MotionConfig, Tracks, new_tracks
 from amodal_model.views import View, crops_of
 

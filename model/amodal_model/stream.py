@@ -24,7 +24,7 @@ from amodal_model.frame_size import check_frame_size, check_image
 from amodal_model.geometry import Coverage, Window, paste_logits, paste_unclipped
 from amodal_model.masks import BoxedMask, empty_mask
 from amodal_model.memory import MemoryState, StepOutputs
-from amodal_model.placement import TEMPLATE_SIDE, PlacementConfig
+from amodal_model.placement import PlacementConfig
 from amodal_model.results import FrameResult
 from amodal_model.stream_state import (
     StreamState,
@@ -34,6 +34,7 @@ from amodal_model.stream_state import (
     state_from_arrays,
     take,
 )
+from amodal_model.templates import TEMPLATE_SIDE
 from amodal_model.track_state import MotionConfig, predict, template_of
 from amodal_model.tracks import Placed, follow
 from amodal_model.veils import VeilJudge, recall, widened

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Float64
 from amodal_model.contour_noise import KEPT_JITTERS, UNKNOWN
 from amodal_model.geometry import Window, paste_logits
 from amodal_model.masks import BoxedMask
-from amodal_model.placement import TEMPLATE_SIDE
+from amodal_model.templates import TEMPLATE_SIDE
 
 FIRST_MISFIT = 0.1
 """The usual misfit of an object of which nothing is known."""

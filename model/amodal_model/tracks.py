@@ -18,14 +18,8 @@ from amodal_model.forgetting import begin_again, looks_other
 from amodal_model.geometry import window_around
 from amodal_model.masks import BoxedMask, overlap_area
 from amodal_model.memory import CROP_SIDE, StepInputs
-from amodal_model.placement import (
-    SEARCH_RATIO,
-    SEARCH_SIDE,
-    TEMPLATE_SIDE,
-    PlacementConfig,
-    Prior,
-    register,
-)
+from amodal_model.placement import PlacementConfig, Prior, register
+from amodal_model.templates import SEARCH_MARGIN, SEARCH_RATIO, SEARCH_SIDE, TEMPLATE_SIDE
 from amodal_model.track_state import MotionConfig, Tracks, predict, silhouette_of
 from amodal_model.veils import (
     Sighting,
@@ -142,7 +136,7 @@ def _without_veiled(
     tracks: Tracks, search: Float32[np.ndarray, "M 3 72 72"], gap: float, judge: VeilJudge
 ) -> Tracks:
     """Return the tracks with nothing known where veils may hide them: they must not pull there."""
-    old, margin = np.flatnonzero(~tracks.is_new), (SEARCH_SIDE - TEMPLATE_SIDE) // 2
+    old, margin = np.flatnonzero(~tracks.is_new), SEARCH_MARGIN
     seen = search[:, :, margin:-margin, margin:-margin]
     doubts = find_doubts(tracks.usual[old], seen, tracks.misfit[old])
     if not len(doubts.rows):
@@ -333,7 +327,7 @@ def _open_shares(
         return shares
     without = np.flatnonzero(~tracks.is_new)[has_none]
     template = tracks.template[without]
-    margin = (SEARCH_SIDE - TEMPLATE_SIDE) // 2
+    margin = SEARCH_MARGIN
     predicted = search[has_none, 1:, margin:-margin, margin:-margin]
     is_open = 1 - np.minimum(predicted[:, 0] + predicted[:, 1], 1)
     silhouette = template[:, 0] * template[:, 1]

@@ -20,7 +20,7 @@ from amodal_model.model_files import (
     find_model,
 )
 from amodal_model.onnx_session import CPU, open_session
-from amodal_model.placement import TEMPLATE_SIDE
+from amodal_model.templates import TEMPLATE_SIDE
 from amodal_model.veil_judge import INPUT, KIND, MAPS, OUTPUT, SCALARS
 from amodal_model.veil_network import VeilNetwork
 

@@ -12,7 +12,7 @@ from amodal_model.errors import ModelError
 from amodal_model.memory import CONTEXT_NAMES
 from amodal_model.model_files import find_helper
 from amodal_model.onnx_session import CPU, open_session
-from amodal_model.placement import TEMPLATE_SIDE
+from amodal_model.templates import TEMPLATE_SIDE
 from amodal_model.veils import Sighting, VeilJudge
 
 MAPS = ("usual", "own", "covered", "latest", "veil")

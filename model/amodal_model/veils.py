@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from amodal_model.memory import CROP_SIDE, MAP_NAMES
-from amodal_model.placement import TEMPLATE_SIDE
+from amodal_model.templates import TEMPLATE_SIDE
 
 SHOULD_SHOW = 0.4
 """Of what is usually seen: from there on a pixel should show the object."""

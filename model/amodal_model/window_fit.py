@@ -16,7 +16,7 @@ from amodal_model.geometry import (
     old_from_new,
 )
 from amodal_model.masks import BoxedMask
-from amodal_model.placement import TEMPLATE_SIDE
+from amodal_model.templates import TEMPLATE_SIDE
 from amodal_model.track_state import MotionConfig, Tracks
 from amodal_model.views import View
 

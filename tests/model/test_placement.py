@@ -5,16 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from amodal_model.placement import (
-    SEARCH_SIDE,
-    TEMPLATE_SIDE,
-    PlacementConfig,
-    Prior,
-    Registration,
-    register,
-)
+from amodal_model.placement import PlacementConfig, Prior, Registration, register
+from amodal_model.templates import SEARCH_MARGIN, SEARCH_SIDE, TEMPLATE_SIDE
 
-MARGIN = (SEARCH_SIDE - TEMPLATE_SIDE) // 2
+MARGIN = SEARCH_MARGIN
 CONFIG = PlacementConfig()
 OVER = 8
 """Samples along each side of a pixel."""

@@ -8,7 +8,8 @@ import pytest
 from amodal_model.geometry import Coverage, Window
 from amodal_model.masks import BoxedMask, box_mask, empty_mask, mask_iou
 from amodal_model.memory import StepInputs
-from amodal_model.placement import TEMPLATE_SIDE, PlacementConfig
+from amodal_model.placement import PlacementConfig
+from amodal_model.templates import TEMPLATE_SIDE
 from amodal_model.track_state import MotionConfig, Tracks, new_tracks, template_of
 from amodal_model.tracks import follow
 from amodal_model.views import View

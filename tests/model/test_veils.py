@@ -10,7 +10,7 @@ import pytest
 from amodal_model import veils
 from amodal_model.geometry import Window, old_from_new
 from amodal_model.memory import CONTEXT_NAMES, CROP_SIDE, MAP_NAMES
-from amodal_model.placement import TEMPLATE_SIDE
+from amodal_model.templates import TEMPLATE_SIDE
 from amodal_model.veil_judge import MAPS, SCALARS, inputs_of
 from amodal_model.veils import Sighting, VeilJudge, find_doubts, find_veils, halved
 

@@ -8,7 +8,7 @@ import pytest
 from amodal_model.composition import cover
 from amodal_model.geometry import Coverage, Window, crop_from_frame
 from amodal_model.masks import BoxedMask, box_mask
-from amodal_model.placement import TEMPLATE_SIDE
+from amodal_model.templates import TEMPLATE_SIDE
 from amodal_model.track_state import MotionConfig, Tracks, new_tracks
 from amodal_model.views import View
 from amodal_model.window_fit import fit_windows
