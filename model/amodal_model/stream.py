@@ -15,15 +15,17 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import UInt8
 
-from amodal_model.composition import Estimate, Evidence, complete, cover, smooth
+from amodal_model.composition import Estimate, complete, cover
 from amodal_model.engine import Engine, step_together
 from amodal_model.errors import InputError, LimitError
+from amodal_model.estimation import estimate
+from amodal_model.expectation import expect_objects
 from amodal_model.frame_size import check_frame_size, check_image
-from amodal_model.geometry import Coverage, Window, paste_logits, paste_unclipped
+from amodal_model.geometry import Coverage
 from amodal_model.masks import BoxedMask, empty_mask
-from amodal_model.memory import MemoryState, StepOutputs
+from amodal_model.memory import MemoryState
 from amodal_model.placement import PlacementConfig
 from amodal_model.results import FrameResult
 from amodal_model.stream_state import (
@@ -34,10 +36,9 @@ from amodal_model.stream_state import (
     state_from_arrays,
     take,
 )
-from amodal_model.templates import TEMPLATE_SIDE
-from amodal_model.track_state import MotionConfig, predict, template_of
+from amodal_model.track_state import MotionConfig
 from amodal_model.tracks import Placed, follow
-from amodal_model.veils import VeilJudge, recall, widened
+from amodal_model.veils import VeilJudge, recall
 from amodal_model.views import View
 from amodal_model.visible_source import Expectation
 
@@ -235,7 +236,12 @@ class AmodalSegmenter:
         stepped = step_together(self.engine, parts)
         for index, placed, result in zip(busy, followed, stepped, strict=True):
             coverage = placed.views[0].coverage.counts
-            advanced[index] = _Advanced(*_move(steps[index], placed, *result), coverage)
+            advanced[index] = _Advanced(
+                *estimate(
+                    (steps[index].state, steps[index].own, steps[index].frame_gap), placed, *result
+                ),
+                coverage,
+            )
         return advanced
 
     def _kept_memory(self, memory: MemoryState[Any], placed: Placed) -> MemoryState[Any]:
@@ -265,21 +271,7 @@ class AmodalSegmenter:
         The remembered silhouette, moved as the object was last seen to move; a hidden object's
         too. Made for visible-mask sources, before `step` is given what they find.
         """
-        moved = predict(state.tracks, frame_gap, self.config.motion)
-        place_std = np.sqrt(moved.variance) * moved.window[:, 2] / TEMPLATE_SIDE
-        return {
-            track_id: _expectation(
-                latest * known - 0.5, Window(*window), (float(std), float(hidden)), state.frame_size
-            )
-            for track_id, (latest, known), window, std, hidden in zip(
-                state.track_ids,
-                moved.template,
-                moved.window.tolist(),
-                place_std,
-                state.frames_hidden,
-                strict=True,
-            )
-        }
+        return expect_objects(state, frame_gap, self.config.motion)
 
     def forget(self, state: StreamState, track_ids: Collection[int]) -> StreamState:
         """Return the state without some objects, as if they had never been; others are ignored."""
@@ -317,21 +309,6 @@ class AmodalSegmenter:
         return state_from_arrays(arrays)
 
 
-def _expectation(
-    logits: Float32[np.ndarray, "S S"],
-    window: Window,
-    known: tuple[float, float],
-    frame_size: tuple[int, int],
-) -> Expectation:
-    """Return where a silhouette is expected; known: deviation of its place, frames hidden."""
-    silhouette, half = paste_logits(logits, window, frame_size), window.side / 2
-    height, width = frame_size
-    x, y = window.center_x, window.center_y
-    is_inside = min(x, y, width - x, height - y) >= half
-    unclipped = None if is_inside else paste_unclipped(logits, window, frame_size)
-    return Expectation(silhouette, *known, unclipped)
-
-
 def _check_visible(visible: Mapping[int, BoxedMask], state: StreamState, frame_gap: float) -> None:
     if len(visible) > MAX_OBJECTS:
         raise LimitError(f"{len(visible)} objects in a frame, limit {MAX_OBJECTS}")
@@ -344,72 +321,3 @@ def _check_visible(visible: Mapping[int, BoxedMask], state: StreamState, frame_g
                 f"{mask.frame_size[0]}, the stream's frames are "
                 f"{state.frame_size[1]}x{state.frame_size[0]}"
             )
-
-
-def _move(
-    step: PreparedStep,
-    placed: Placed,
-    outputs: StepOutputs[np.ndarray],
-    memory: MemoryState[Any],
-) -> tuple[list[Estimate], StreamState]:
-    """Return the estimates of a frame and the state for the next, from what the network said."""
-    state, gap, tracks = step.state, step.frame_gap, placed.tracks
-    templates = template_of(outputs.template)
-    is_seen = np.array([mask.area > 0 for mask in step.own])
-    hidden = np.where(is_seen, 0, state.frames_hidden + gap).astype(np.float32)
-    windows = [Window(*window) for window in tracks.window.tolist()]
-    estimates = [
-        Estimate(
-            track_id,
-            mask,
-            window,
-            logits if mask.area else smooth(logits),
-            (whole, part),
-            h,
-            Evidence(window, template),
-            placed.stand_ins.get(row),
-            placed.views[row].contour_noise,
-            _veil_in_frame(tracks.veil[row], window, state.frame_size),
-        )
-        for row, (track_id, mask, window, logits, (whole, part), h, template) in enumerate(
-            zip(
-                state.track_ids,
-                step.own,
-                windows,
-                outputs.logits,
-                outputs.confidence.tolist(),
-                hidden.tolist(),
-                templates,
-                strict=True,
-            )
-        )
-    ]
-    is_inside = _reaches_frame(tracks.window, state.frame_size)
-    outside = np.where(is_inside, 0, state.frames_outside + gap).astype(np.float32)
-    in_the_open = np.where(is_seen, 0, state.frames_open + gap * placed.is_open)
-    return estimates, state._replace(
-        tracks=tracks._replace(template=templates),
-        memory=memory,
-        frames_hidden=hidden,
-        frames_outside=outside,
-        frames_open=in_the_open.astype(np.float32),
-    )
-
-
-def _veil_in_frame(
-    veil: Bool[np.ndarray, "48 48"], window: Window, frame_size: tuple[int, int]
-) -> BoxedMask | None:
-    """Return what hides an object without having a mask, in frame pixels."""
-    return paste_logits(widened(veil) - 0.5, window, frame_size) if veil.any() else None
-
-
-def _reaches_frame(
-    window: Float64[np.ndarray, "N 4"], frame_size: tuple[int, int]
-) -> Bool[np.ndarray, " N"]:
-    """Return whether the middle half of each window, where the object is, meets the frame."""
-    height, width = frame_size
-    quarter = window[:, 2] / 4
-    x, y = window[:, 0], window[:, 1]
-    return np.asarray(
-        (x + quarter > 0) & (x - quarter < width) & (y + quarter > 0) & (y - quarter < height)
-    )
