@@ -22,6 +22,7 @@ from amodal_model.network import AmodalNetwork, NetworkConfig
 from amodal_model.quantisation import Calibration
 from amodal_training import trainer
 from amodal_training.batches import MixedSource, SilhouetteSource
+from amodal_training.confidence_fit import clean_sequences, fit_confidence
 from amodal_training.mined_masks import given_masks, has_masks, mined_masks
 from amodal_training.quantisation_data import draw_calibration
 from amodal_training.sequences import DatasetSource, SequenceSource
@@ -91,6 +92,8 @@ def train(  # noqa: PLR0913  (every option is an argument)
         batches = trainer.selection_batches(held_out)
     before = trainer.measure_selection(start, batches) if init else None
     network = _train_with_progress(output, source, (start, taught_by), config)
+    everything = find_source(masks, shapes, is_selection=None)
+    fit_confidence(network, clean_sequences(everything))
     after = trainer.measure_selection(network, batches)
     training = _training(datasets, shapes, config) | {"teacher": _name_of(teacher)}
     has_time = minutes is None or minutes * 60 - (time.monotonic() - began) >= INT8_S
@@ -129,9 +132,14 @@ def _say_line(text: str) -> None:
 
 
 def find_source(
-    masks: Sequence[Path], shapes: Path | None, *, is_selection: bool
+    masks: Sequence[Path], shapes: Path | None, *, is_selection: bool | None
 ) -> SequenceSource:
     """Return what to learn from: mask files and moving silhouettes weigh the same.
+
+    Args:
+        masks: mask files.
+        shapes: a shape library.
+        is_selection: see `DatasetSource`.
 
     Raises:
         InputError: a mask file that cannot be read, or without a tracklet to learn from.
