@@ -1,6 +1,8 @@
 """A small dataset with amodal truth: a ball that stands still while a bar passes over it."""
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,10 @@ import numpy as np
 import pytest
 
 from amodal_model.masks import box_mask, encode_rle
+
+if sys.platform == "linux":
+    # mujoco asks for it when it is imported, by whichever test comes first
+    os.environ.setdefault("MUJOCO_GL", "egl")
 
 HEIGHT, WIDTH, LENGTH = 48, 64, 16
 BALL, BAR = 4, 9

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,8 +30,6 @@ def assets() -> TabletopAssets:
 
 @pytest.fixture(scope="module")
 def clip(assets: TabletopAssets) -> LabeledClip:
-    if sys.platform == "linux":
-        os.environ.setdefault("MUJOCO_GL", "egl")
     pytest.importorskip("mujoco", reason="needs the [sim] extra")
     tabletop = pytest.importorskip("amodal_training.tabletop", exc_type=ImportError)
     made: LabeledClip = tabletop.make_tabletop(
