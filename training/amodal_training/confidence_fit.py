@@ -2,8 +2,8 @@
 
 Half of what a network learns from has disturbed masks, on which less can be reached. How far the
 masks of a stream are off is taken into account while it runs (`contour_noise`), so what the
-network says itself must hold for clean ones. Two numbers for each of its two expectations are
-fitted and put into its last layer; nothing else of it changes.
+network says itself must hold for clean ones. Each of its two expectations is moved by one number,
+in its last layer; nothing else of it changes.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from amodal_training.losses import HIDDEN_FROM
 from amodal_training.occluders import PasteConfig, PastedSequence, paste_occluders
 from amodal_training.sequences import SequenceSource
 
-CLEAN = PasteConfig(noise_share=0.0, carried_share=0.0, soft_share=0.0)
-"""Where targets were carried away nothing tells what to expect."""
+CLEAN = PasteConfig(noise_share=0.0, carried_share=0.0, soft_share=0.0, unseen_share=0.0)
+"""Where targets were carried away, or occluders have no mask, nothing tells what to expect."""
 LEAST_FRAMES = 40
 """Frames with a hidden part from which a fit is made."""
 _LEAST_AREA = 50
 """Pixels of a silhouette from which a frame counts."""
 _HOLD = 30.0
-"""How many frames' worth of errors it takes to change a number of the fit by 1."""
+"""How many frames' worth of errors it takes to move a logit by 1."""
 _ROUNDS = 25
 _TARGET, _OTHERS = 1, 2
 
@@ -60,11 +60,9 @@ def fit_confidence(network: AmodalNetwork, sequences: Iterable[PastedSequence]) 
     if len(hidden) < LEAST_FRAMES:
         return False
     last = cast(nn.Linear, network.confidence[-1])
-    lines = [fit_line(np.array(pairs)) for pairs in ([pair[0] for pair in found], hidden)]
-    slope, shift = last.weight.new_tensor(lines).T
+    shifts = [fit_shift(np.array(pairs)) for pairs in ([pair[0] for pair in found], hidden)]
     with torch.no_grad():
-        last.weight *= slope[:, None]
-        last.bias.mul_(slope).add_(shift)
+        last.bias.add_(torch.tensor(shifts).to(last.bias))
     return True
 
 
@@ -99,23 +97,21 @@ def _measured(
     return whole, (made.confidence_occluded, mask_iou(subtract(found, own), hidden))
 
 
-def fit_line(pairs: Float64[np.ndarray, "M 2"]) -> _Pair:
-    """Return slope and shift of the logits of expectations that make them what was reached.
+def fit_shift(pairs: Float64[np.ndarray, "M 2"]) -> float:
+    """Return how far the logits of expectations are to be moved to be what is reached, in the mean.
+
+    A slope as well fits one draw better and the next one worse (docs/experiments.md).
 
     Args:
         pairs: expected and reached IoUs, [0, 1].
 
-    Source: scaling of classifiers' outputs, Platt 1999; held to (1, 0) where there is little to
-    learn from, and never turned around.
+    Source: the bias of Platt scaling, 1999; held to 0 where there is little to learn from.
     """
     expected, reached = np.clip(pairs[:, 0], 1e-4, 1 - 1e-4), pairs[:, 1]
-    inputs = np.stack([np.log(expected / (1 - expected)), np.ones_like(expected)], 1)
-    start = np.array([1.0, 0.0])
-    line = start.copy()
+    logits, shift = np.log(expected / (1 - expected)), 0.0
     for _ in range(_ROUNDS):
-        said = 1 / (1 + np.exp(-inputs @ line))
-        slope = inputs.T @ (said - reached) + _HOLD * (line - start)
-        curve = (inputs * (said * (1 - said))[:, None]).T @ inputs + _HOLD * np.eye(2)
-        step = np.linalg.solve(curve, slope)
-        line = line - step / max(float(np.linalg.norm(step)), 1.0)  # far from it, Newton overshoots
-    return max(float(line[0]), 0.1), float(line[1])
+        said = 1 / (1 + np.exp(-logits - shift))
+        error = float((said - reached).sum()) + _HOLD * shift
+        # far from the answer Newton's steps overshoot
+        shift -= float(np.clip(error / (float((said * (1 - said)).sum()) + _HOLD), -1, 1))
+    return shift
