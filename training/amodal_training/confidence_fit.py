@@ -38,7 +38,7 @@ _TARGET, _OTHERS = 1, 2
 
 
 def clean_sequences(
-    source: SequenceSource, count: int = 32, frames: int = 24
+    source: SequenceSource, count: int, frames: int = 24
 ) -> Iterator[PastedSequence]:
     """Yield drawn occlusions over undisturbed masks, the same whenever they are asked for."""
     for index in range(count):

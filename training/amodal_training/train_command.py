@@ -38,6 +38,9 @@ EXPORT_SHARE = 0.15
 """Share of ``--minutes`` that selection and export may take, at least 45 seconds."""
 INT8_S = 90.0
 """Seconds that must be left of ``--minutes`` for an 8-bit graph to be made and judged too."""
+FIT_MOST = 64
+FIT_A_MINUTE = 6
+"""Drawn sequences that the confidence is fitted on, at most, and for each of ``--minutes``."""
 MINE_SHARE = 0.3
 """Share of ``--minutes`` that mining masks from raw video may take."""
 MAX_STEPS = 1_000_000
@@ -93,7 +96,7 @@ def train(  # noqa: PLR0913  (every option is an argument)
     before = trainer.measure_selection(start, batches) if init else None
     network = _train_with_progress(output, source, (start, taught_by), config)
     everything = find_source(masks, shapes, is_selection=None)
-    fit_confidence(network, clean_sequences(everything))
+    fit_confidence(network, clean_sequences(everything, _fitted_on(minutes)))
     after = trainer.measure_selection(network, batches)
     training = _training(datasets, shapes, config) | {"teacher": _name_of(teacher)}
     has_time = minutes is None or minutes * 60 - (time.monotonic() - began) >= INT8_S
@@ -102,6 +105,11 @@ def train(  # noqa: PLR0913  (every option is an argument)
         return draw_calibration(source, batches) if has_time else None
 
     _finish(output, (network, after), (init, before), training, draw)
+
+
+def _fitted_on(minutes: float | None) -> int:
+    """Return how many sequences the confidence is fitted on; each takes about .3 s of a core."""
+    return FIT_MOST if minutes is None else min(round(FIT_A_MINUTE * minutes), FIT_MOST)
 
 
 def _start(init: str | None, size: str, *, uses_memory: bool) -> AmodalNetwork:
