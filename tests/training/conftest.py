@@ -1,5 +1,6 @@
 """A small dataset with amodal truth: a ball that stands still while a bar passes over it."""
 
+import functools
 import json
 import os
 import sys
@@ -73,3 +74,13 @@ def edit_json() -> Callable[[Path, Callable[[Any], None]], None]:
         path.write_text(json.dumps(content))
 
     return edit
+
+
+@pytest.fixture
+def quick_selection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `amodal train` measure and fit on a few drawn sequences: how well is not asked here."""
+    from amodal_training import train_command, trainer  # noqa: PLC0415  (torch is optional)
+
+    few = functools.partial(trainer.selection_batches, count=1, sequences=6, frames=12)
+    monkeypatch.setattr(trainer, "selection_batches", few)
+    monkeypatch.setattr(train_command, "FIT_MOST", 6)

@@ -30,6 +30,7 @@ def test_a_data_set_without_masks_is_named_where_masks_must_be_given(tmp_path: P
         given_masks(tmp_path)
 
 
+@pytest.mark.usefixtures("quick_selection")
 def test_training_runs_from_a_folder_of_raw_video(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ from amodal_training.train_command import train
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "tabletop"
 
 
+@pytest.mark.usefixtures("quick_selection")
 def test_training_leaves_a_model_that_can_be_loaded(tmp_path: Path) -> None:
     train([DEMO], tmp_path / "run", steps=1, size="small", memory=False, workers=0)
     folder = find_model(tmp_path / "run")
