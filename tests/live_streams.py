@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import wraps
 from typing import Any, NamedTuple
 
 import msgspec
@@ -31,6 +32,7 @@ from amodal_service.database import Database
 from amodal_service.gate import Gate
 from amodal_service.mask_sources import ANY_RUNTIME, Runtime
 from amodal_service.stream_settings import StreamSettings
+from amodal_service.streams import store
 from amodal_service.streams.admission import Terms, stream_bytes, stream_limits
 from amodal_service.streams.frame_work import Incoming, Order, Task, work_on
 from amodal_service.streams.hub import Connected, StreamHub
@@ -397,3 +399,27 @@ def move_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         monkeypatch.setattr(f"amodal_service.streams.{name}.time", clock)
     monkeypatch.setattr("amodal_service.database.time", clock)
     return clock
+
+
+SMALL: dict[str, Any] = {"max_objects": 1, "max_message_bytes": 4096}
+"""Options of a stream that takes little room."""
+Case = Callable[..., Coroutine[Any, Any, None]]
+
+
+def on_a_loop(case: Case) -> Callable[..., None]:
+    """Run a test on an event loop of its own."""
+
+    @wraps(case)
+    def run(*args: Any, **kwargs: Any) -> None:
+        asyncio.run(case(*args, **kwargs))
+
+    return run
+
+
+async def new_hub(database: Database, url: str = "http://a", **wanted: Any) -> DrivenHub:
+    return await DrivenHub(database, StreamSettings(**wanted), url).begin()
+
+
+def state_of(database: Database, client: Client) -> str:
+    with database.read() as connection:
+        return store.find_stream(connection, client.session.terms.stream_id).state

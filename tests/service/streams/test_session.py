@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from functools import wraps
-from typing import Any
 
 import pytest
-from live_streams import Bench, box, given
+from live_streams import Bench, box, given, on_a_loop
 
 from amodal_client.errors import AnswerError
 from amodal_client.stream_messages import (
@@ -33,17 +29,6 @@ from amodal_service.streams.outbox import CloseStream
 
 BAD_TEXT = b"\x81\xa7objects\x91\x81\xa3rle\x82\xa4size\x92\x01\x01\xa6counts\xa1\xff"
 """MessagePack whose runs are not UTF-8."""
-Case = Callable[..., Coroutine[Any, Any, None]]
-
-
-def on_a_loop(case: Case) -> Callable[..., None]:
-    """Run a test on an event loop of its own."""
-
-    @wraps(case)
-    def run(*args: Any, **kwargs: Any) -> None:
-        asyncio.run(case(*args, **kwargs))
-
-    return run
 
 
 def check_sums(bench: Bench) -> None:
