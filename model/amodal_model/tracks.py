@@ -136,8 +136,8 @@ def _without_veiled(
     tracks: Tracks, search: Float32[np.ndarray, "M 3 72 72"], gap: float, judge: VeilJudge
 ) -> Tracks:
     """Return the tracks with nothing known where veils may hide them: they must not pull there."""
-    old, margin = np.flatnonzero(~tracks.is_new), SEARCH_MARGIN
-    seen = search[:, :, margin:-margin, margin:-margin]
+    old = np.flatnonzero(~tracks.is_new)
+    seen = search[:, :, SEARCH_MARGIN:-SEARCH_MARGIN, SEARCH_MARGIN:-SEARCH_MARGIN]
     doubts = find_doubts(tracks.usual[old], seen, tracks.misfit[old])
     if not len(doubts.rows):
         return tracks
@@ -327,8 +327,7 @@ def _open_shares(
         return shares
     without = np.flatnonzero(~tracks.is_new)[has_none]
     template = tracks.template[without]
-    margin = SEARCH_MARGIN
-    predicted = search[has_none, 1:, margin:-margin, margin:-margin]
+    predicted = search[has_none, 1:, SEARCH_MARGIN:-SEARCH_MARGIN, SEARCH_MARGIN:-SEARCH_MARGIN]
     is_open = 1 - np.minimum(predicted[:, 0] + predicted[:, 1], 1)
     silhouette = template[:, 0] * template[:, 1]
     area = silhouette.sum((1, 2))

@@ -1,6 +1,7 @@
 """From footage to a network that follows, by the commands."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -11,9 +12,12 @@ from typer.testing import CliRunner
 pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
+from amodal_model.follow_network import FollowNetwork
 from amodal_model.follower_learned import LearnedFollower
 from amodal_model.model_files import find_helper
+from amodal_training import follow_command
 from amodal_training.follow_command import follow_train, scenes
+from amodal_training.follow_trainer import FollowConfig
 
 
 def _run(command: object, *arguments: str) -> str:
@@ -39,3 +43,24 @@ def test_scenes_are_drawn_and_a_network_is_trained_and_served(tmp_path: Path) ->
     said = _run(follow_train, drawn, "-o", str(run), "--minutes", "0.02", "--streams", "2")
     assert "wrote" in said
     assert "run 1" in repr(LearnedFollower(find_helper("follower", run)))
+
+
+class StoppedError(Exception):
+    """Raised in place of training."""
+
+
+@pytest.mark.parametrize("init", [None, "shipped"])
+def test_a_run_begins_from_its_seed_or_from_the_network_that_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init: str | None
+) -> None:
+    """A network made before the seed is set would be another one each time."""
+    given: dict[str, Any] = {}
+
+    def stop(_files: object, _run: Path, config: FollowConfig, _say: object, **rest: Any) -> None:
+        given.update(rest, keeps_norms=config.keeps_norms)
+        raise StoppedError
+
+    monkeypatch.setattr(follow_command, "train_follower", stop)
+    with pytest.raises(StoppedError):
+        follow_train(tmp_path, tmp_path / "run", init=init)
+    assert isinstance(given["start"], FollowNetwork) == given["keeps_norms"] == (init is not None)

@@ -12,7 +12,6 @@ import typer
 
 from amodal_model.errors import InputError
 from amodal_model.follow_export import export_follower
-from amodal_model.follow_network import FollowNetwork
 from amodal_model.model_files import find_helper
 from amodal_training.follow_scenes import (
     HELD_OUT_EVERY,
@@ -21,7 +20,7 @@ from amodal_training.follow_scenes import (
     write_drawn,
     write_labeled,
 )
-from amodal_training.follow_start import begin_from_served
+from amodal_training.follow_start import begun_from_served
 from amodal_training.follow_trainer import (
     FollowConfig,
     Progress,
@@ -103,9 +102,9 @@ def follow_train(  # noqa: PLR0913  (every option is an argument)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     config = FollowConfig(minutes, streams, learning_rate=learning_rate, seed=seed)
-    start = FollowNetwork()
+    start = None
     if init is not None:
-        begin_from_served(start, find_helper("follower", init))
+        start = begun_from_served(find_helper("follower", init))
         config = config._replace(keeps_norms=True)
     network = train_follower(
         lambda: balanced(scene_files(folder)), output, config, _say, start=start

@@ -14,27 +14,32 @@ from amodal_model.follow_network import FollowNetwork
 from amodal_model.model_files import GRAPHS, ModelFolder
 
 
-def begin_from_served(network: FollowNetwork, folder: ModelFolder) -> None:
-    """Take over, in place, the weights of a served follower.
+def begun_from_served(folder: ModelFolder) -> FollowNetwork:
+    """Return a network with the weights of a served follower.
 
     Its graph has each batch norm folded into the convolution before it. Here the norm becomes the
     convolution's bias and nothing else, so it must not be trained: see `fix_norms`.
 
     Raises:
-        ModelError: the graph is of another network.
+        ModelError: the graph is of another network, or lacks a weight.
     """
     graph = onnx.load(folder.path / GRAPHS["fp32"]).graph
     stored = {each.name: torch.tensor(numpy_helper.to_array(each)) for each in graph.initializer}
+    network = FollowNetwork()
     weights = network.state_dict()
     try:
-        for name in weights:
-            if f"network.{name}" in stored:
+        norms = {
+            name: value
+            for norm_name, norm in _norms(network)
+            for name, value in _only_bias(norm_name, norm, stored).items()
+        }
+        for name in weights.keys() - norms.keys():
+            if not name.endswith("num_batches_tracked"):
                 weights[name] = stored[f"network.{name}"]
-        for name, norm in _norms(network):
-            weights.update(_only_bias(name, norm, stored))
-        network.load_state_dict(weights)
+        network.load_state_dict(weights | norms)
     except (KeyError, RuntimeError) as error:
         raise ModelError(f"{folder.path}: not a graph of this follower: {error}") from None
+    return network
 
 
 def fix_norms(network: FollowNetwork) -> None:

@@ -38,8 +38,8 @@ EXPORT_SHARE = 0.15
 """Share of ``--minutes`` that selection and export may take, at least 45 seconds."""
 INT8_S = 90.0
 """Seconds that must be left of ``--minutes`` for an 8-bit graph to be made and judged too."""
-FIT_MOST = 64
-FIT_A_MINUTE = 6
+FIT_MOST = 48
+FIT_A_MINUTE = 3
 """Drawn sequences that the confidence is fitted on, at most, and for each of ``--minutes``."""
 MINE_SHARE = 0.3
 """Share of ``--minutes`` that mining masks from raw video may take."""
