@@ -72,4 +72,7 @@ def load(  # noqa: PLR0913  (every option is an argument)
     engine = OnnxEngine(
         find_model(model), provider, require_gpu=require_gpu, threads=threads, precision=precision
     )
-    return AmodalSegmenter(engine, config, None if judge is None else open_judge(judge))
+    if judge is None:
+        return AmodalSegmenter(engine, config)
+    served = open_judge(judge)
+    return AmodalSegmenter(engine, config, served, sees_pictures=served.sees_pictures)

@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, UInt8
 
 from amodal_model.composition import Estimate, Silhouette, compose, paste
 from amodal_model.geometry import Window, frame_from_crop
 from amodal_model.masks import Box, BoxedMask, empty_mask, enclose_boxes, intersect_boxes, union
+from amodal_model.pictures import Picture
 from amodal_model.results import FrameResult
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.stream_state import StreamState
@@ -26,25 +27,29 @@ WINDOW_FRAMES = 96
 """Frames that are worked through at once."""
 AHEAD_FRAMES = 48
 """Frames beyond them that the backward direction comes from."""
+KEPT_SIDE = 480
+"""Pixels of the longer side of the images that are kept until both directions have seen them."""
 TRUST = 8
 """Power of its expected IoU by which a direction weighs; of two shapes the mean is neither."""
 
 Visible = Mapping[int, BoxedMask]
+Image = UInt8[np.ndarray, "H W 3"]
 
 
 def segment_offline(
     segmenter: AmodalSegmenter,
-    visible_frames: Iterable[Visible],
+    frames: Iterable[tuple[Visible, Image | None]],
     frame_size: tuple[int, int],
 ) -> Iterator[FrameResult]:
     """Yield the results of a clip's frames, each from what was seen before and after it.
 
     Args:
         segmenter: its engine serves both directions.
-        visible_frames: visible masks of each frame by track id; read ahead by 144 frames.
+        frames: visible masks of each frame by track id, and its image where there is one; read
+            ahead by 144 frames.
         frame_size: ``(height, width)``, pixels.
     """
-    source = iter(visible_frames)
+    source = ((visible, _small(image)) for visible, image in frames)
     state = segmenter.start(frame_size)
     pending = list(islice(source, WINDOW_FRAMES + AHEAD_FRAMES))
     while pending:
@@ -60,6 +65,11 @@ def segment_offline(
         pending = pending[WINDOW_FRAMES:] + list(islice(source, WINDOW_FRAMES))
 
 
+def _small(image: Image | None) -> Picture | None:
+    """Return an image that many can be kept of."""
+    return None if image is None else Picture(image, longest=KEPT_SIDE)
+
+
 class _Pass(NamedTuple):
     """What one direction says of one frame."""
 
@@ -68,12 +78,14 @@ class _Pass(NamedTuple):
 
 
 def _run(
-    segmenter: AmodalSegmenter, frames: list[Visible], state: StreamState
+    segmenter: AmodalSegmenter,
+    frames: list[tuple[Visible, Picture | None]],
+    state: StreamState,
 ) -> tuple[list[_Pass], StreamState]:
     """Return what one direction says of frames in the order given, and the state after them."""
     passes = []
-    for visible in frames:
-        found, state = segmenter.advance(visible, state)
+    for visible, picture in frames:
+        found, state = segmenter.advance(visible, state, picture=picture)
         passes.append(_Pass({entry.track_id: entry for entry in found}, state.lost_ids))
     return passes, state
 

@@ -26,6 +26,7 @@ from amodal_model.frame_size import check_frame_size, check_image
 from amodal_model.geometry import Coverage
 from amodal_model.masks import BoxedMask, empty_mask
 from amodal_model.memory import MemoryState
+from amodal_model.pictures import Picture
 from amodal_model.placement import PlacementConfig
 from amodal_model.results import FrameResult
 from amodal_model.stream_state import (
@@ -70,7 +71,7 @@ class StepRequest(NamedTuple):
     """One frame of one stream.
 
     Attributes:
-        frame: the image, or ``None``: the present network works on masks alone.
+        frame: the image, or ``None``: it tells what hides objects without having a mask.
         visible: visible mask of each object that shows, by track id.
         state: of the stream, as its last step returned it.
         frame_gap: frames since the last step; above 1 after drops.
@@ -92,12 +93,14 @@ class PreparedStep(NamedTuple):
         own: visible mask of each object of ``state``, empty where it does not show.
         frame_gap: frames since the last step.
         with_remembered: whether `ObjectResult.remembered` is wanted.
+        picture: the frame's image, where there is one.
     """
 
     state: StreamState
     own: tuple[BoxedMask, ...]
     frame_gap: float
     with_remembered: bool
+    picture: Picture | None = None
 
 
 class _Advanced(NamedTuple):
@@ -112,7 +115,12 @@ class AmodalSegmenter:
     """Completes the visible masks of streams, frame by frame."""
 
     def __init__(
-        self, engine: Engine, config: StreamConfig | None = None, judge: VeilJudge | None = None
+        self,
+        engine: Engine,
+        config: StreamConfig | None = None,
+        judge: VeilJudge | None = None,
+        *,
+        sees_pictures: bool = False,
     ) -> None:
         """Keep what completes masks.
 
@@ -120,14 +128,16 @@ class AmodalSegmenter:
             engine: runs the network.
             config: how objects are kept and reported.
             judge: of what hides objects without having a mask; without one nothing does.
+            sees_pictures: whether images tell the judge something.
         """
         self.engine = engine
         self.config = config or StreamConfig()
         self.judge = judge
+        self.sees_pictures = sees_pictures and judge is not None
 
     def with_engine(self, engine: Engine) -> AmodalSegmenter:
         """Return the same on another engine."""
-        return AmodalSegmenter(engine, self.config, self.judge)
+        return AmodalSegmenter(engine, self.config, self.judge, sees_pictures=self.sees_pictures)
 
     def start(self, frame_size: tuple[int, int]) -> StreamState:
         """Return the state of a stream that has seen nothing.
@@ -152,7 +162,7 @@ class AmodalSegmenter:
         """Return the whole silhouettes of one frame and the state for the next.
 
         Args:
-            frame: the image, or ``None``: the present network works on masks alone.
+            frame: the image, or ``None``: it tells what hides objects without having a mask.
             visible: visible mask of each object that shows, by track id.
             state: of this stream, as the last step returned it.
             frame_gap: frames since the last step; above 1 after drops.
@@ -190,7 +200,8 @@ class AmodalSegmenter:
         state = add_new(self._drop_lost(state), visible, self.engine)
         nothing = empty_mask(state.frame_size)
         own = tuple(visible.get(track_id, nothing) for track_id in state.track_ids)
-        return PreparedStep(state, own, request.frame_gap, request.with_remembered)
+        picture = None if request.frame is None else Picture(request.frame)
+        return PreparedStep(state, own, request.frame_gap, request.with_remembered, picture)
 
     def step_prepared(self, steps: Sequence[PreparedStep]) -> list[tuple[FrameResult, StreamState]]:
         """Return result and new state of each prepared step, out of one call of the engine."""
@@ -213,15 +224,27 @@ class AmodalSegmenter:
         ]
 
     def advance(
-        self, visible: Mapping[int, BoxedMask], state: StreamState, *, frame_gap: float = 1.0
+        self,
+        visible: Mapping[int, BoxedMask],
+        state: StreamState,
+        *,
+        frame_gap: float = 1.0,
+        picture: Picture | None = None,
     ) -> tuple[list[Estimate], StreamState]:
         """Return the network's estimates of one frame and the moved state.
+
+        Args:
+            visible: visible mask of each object that shows, by track id.
+            state: of this stream, as the last step returned it.
+            frame_gap: frames since the last step.
+            picture: the frame's image, where there is one.
 
         Raises:
             InputError: a mask of another size than the stream's frames, or a bad gap.
             LimitError: more than 1024 objects.
         """
         step = self.prepare(StepRequest(None, visible, state, frame_gap))
+        step = step._replace(picture=picture)
         ((estimates, state, _),) = self._advance_prepared([step])
         return estimates, state
 
@@ -256,9 +279,10 @@ class AmodalSegmenter:
 
     def _follow(self, step: PreparedStep) -> Placed:
         coverage = Coverage(cover(step.own, step.state.frame_size))
+        picture = step.picture if self.sees_pictures else None
         return follow(
             step.state.tracks,
-            [View(mask, coverage) for mask in step.own],
+            [View(mask, coverage, picture=picture) for mask in step.own],
             step.frame_gap,
             self.config.placement,
             self.config.motion,

@@ -99,7 +99,7 @@ def _as_now(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return arrays of a state as they are saved now.
 
     Before, windows did not turn, nothing was learned of contours, frames in the open were not
-    counted, and only what has a mask hid objects.
+    counted, only what has a mask hid objects, and no picture was looked at.
     """
     now = dict(arrays)
     if "frames_outside" in arrays:
@@ -111,6 +111,8 @@ def _as_now(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         now.setdefault("tracks_misfit", blank.misfit)
     now.setdefault("tracks_usual", blank.usual)
     now.setdefault("tracks_veil", blank.veil)
+    for name in ("look", "colours", "has_look"):
+        now.setdefault(f"tracks_{name}", getattr(blank, name))
     if "tracks_areas" not in arrays and "tracks_jitters" not in arrays:
         now |= {"tracks_areas": blank.areas, "tracks_jitters": blank.jitters}
     return now

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32, Float64, UInt8
 
 from amodal_model.contour_noise import KEPT_JITTERS, UNKNOWN
 from amodal_model.geometry import Window, paste_logits
@@ -66,6 +66,9 @@ class Tracks(NamedTuple):
         template: (N, 2, 48, 48) remembered silhouette and how far it is known.
         usual: (N, 48, 48) what is usually seen of it, see `veils`.
         veil: (N, 48, 48) where a veil hides it, see `veils`.
+        look: (N, 48, 48, 4) the last frame's picture in its window, RGB, and its mask there.
+        colours: (N, 48, 48, 4) its own where it showed last, RGB, and where they are known.
+        has_look: (N,) whether the last frame had a picture.
         is_new: (N,) whether nothing is remembered yet.
     """
 
@@ -79,6 +82,9 @@ class Tracks(NamedTuple):
     template: Float32[np.ndarray, "N 2 48 48"]
     usual: Float32[np.ndarray, "N 48 48"]
     veil: Bool[np.ndarray, "N 48 48"]
+    look: UInt8[np.ndarray, "N 48 48 4"]
+    colours: UInt8[np.ndarray, "N 48 48 4"]
+    has_look: Bool[np.ndarray, " N"]
     is_new: np.ndarray
 
 
@@ -95,6 +101,9 @@ def new_tracks(count: int) -> Tracks:
         np.zeros((count, 2, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32),
         np.zeros((count, TEMPLATE_SIDE, TEMPLATE_SIDE), np.float32),
         np.zeros((count, TEMPLATE_SIDE, TEMPLATE_SIDE), bool),
+        np.zeros((count, TEMPLATE_SIDE, TEMPLATE_SIDE, 4), np.uint8),
+        np.zeros((count, TEMPLATE_SIDE, TEMPLATE_SIDE, 4), np.uint8),
+        np.zeros(count, bool),
         np.ones(count, bool),
     )
 

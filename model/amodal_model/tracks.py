@@ -11,13 +11,20 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32, Float64, UInt8
 
 from amodal_model.contour_noise import add_jitters
 from amodal_model.forgetting import begin_again, looks_other
-from amodal_model.geometry import window_around
+from amodal_model.geometry import Window, window_around
 from amodal_model.masks import BoxedMask, overlap_area
 from amodal_model.memory import CROP_SIDE, StepInputs
+from amodal_model.pictures import (
+    LOOK_CHANNELS,
+    looks_of,
+    moved_colours,
+    remember_look,
+    seen_before,
+)
 from amodal_model.placement import PlacementConfig, Prior, register
 from amodal_model.templates import SEARCH_MARGIN, SEARCH_RATIO, SEARCH_SIDE, TEMPLATE_SIDE
 from amodal_model.track_state import MotionConfig, Tracks, predict, silhouette_of
@@ -111,7 +118,7 @@ def follow(
         views = with_stand_ins(views, stand_ins)
         search = _search_crops(predicted, views)
     if judge is not None:
-        predicted = _without_veiled(predicted, search, gap, judge)
+        predicted = _without_veiled((tracks, predicted), views, search, gap, judge)
     seen = search, is_missing, expected
     placed, misfit = _place(tracks, predicted, seen, gap, (placement, motion))
     is_other = looks_other(predicted, placed, (search, views), misfit, motion)
@@ -125,7 +132,7 @@ def follow(
     placed = placed._replace(window=window, is_new=np.zeros(len(views), bool))
     found: dict[int, Float32[np.ndarray, "S S"]] = {}
     if judge is not None:
-        placed = _look_for_veils(placed, inputs, gap, judge)
+        placed = _look_for_veils(tracks.window, placed, views, (inputs, gap), judge)
         found = recalled(placed.veil, theta)
         cover_veiled(crop, placed.veil)
     is_open = open_shares > OPEN_MOST
@@ -133,19 +140,36 @@ def follow(
 
 
 def _without_veiled(
-    tracks: Tracks, search: Float32[np.ndarray, "M 3 72 72"], gap: float, judge: VeilJudge
+    moving: tuple[Tracks, Tracks],
+    views: Sequence[View],
+    search: Float32[np.ndarray, "M 3 72 72"],
+    gap: float,
+    judge: VeilJudge,
 ) -> Tracks:
-    """Return the tracks with nothing known where veils may hide them: they must not pull there."""
+    """Return the tracks with nothing known where veils may hide them: they must not pull there.
+
+    Args:
+        moving: tracks as the last frame left them, and as they are expected in this one.
+        views: of all.
+        search: crops around those that are not new.
+        gap: frames since the last step.
+        judge: of veils.
+    """
+    before, tracks = moving
+    has_look = _have_looks(before, views)
     old = np.flatnonzero(~tracks.is_new)
     seen = search[:, :, SEARCH_MARGIN:-SEARCH_MARGIN, SEARCH_MARGIN:-SEARCH_MARGIN]
-    doubts = find_doubts(tracks.usual[old], seen, tracks.misfit[old])
+    doubts = find_doubts(tracks.usual[old], seen, tracks.misfit[old], has_look[old])
     if not len(doubts.rows):
         return tracks
     rows = old[doubts.rows]
     asked = Tracks(*(field[rows] for field in tracks))
     context = _context(asked, gap, asked.misfit)
     maps = asked.usual, asked.veil, asked.template.prod(1)
-    shown = seen[doubts.rows], context, asked.misfit
+    looks = _looks(
+        rows, has_look, views, (before.window, tracks.window), (tracks.look, tracks.colours)
+    )
+    shown = seen[doubts.rows], context, asked.misfit, looks, has_look[rows]
     sighting = Sighting(rows, asked.window, *maps, *shown)
     veils = find_veils(doubts, sighting, judge, in_doubt=True)
     template = tracks.template.copy()
@@ -156,21 +180,81 @@ def _without_veiled(
 
 
 def _look_for_veils(
-    tracks: Tracks, inputs: StepInputs[np.ndarray], gap: float, judge: VeilJudge
+    window: Float64[np.ndarray, "N 4"],
+    tracks: Tracks,
+    views: Sequence[View],
+    cut: tuple[StepInputs[np.ndarray], float],
+    judge: VeilJudge,
 ) -> Tracks:
-    """Return the placed tracks with their veils, and what is usually seen of them."""
+    """Return the placed tracks with their veils, and what is usually seen of them.
+
+    Args:
+        window: of the objects in the last frame.
+        tracks: as they were found.
+        views: of all.
+        cut: what the network will see, and frames since the last step.
+        judge: of veils.
+    """
+    inputs, gap = cut
     usual, seen = moved(tracks.usual, inputs.theta), halved(inputs.crop)
-    doubts = find_doubts(usual, seen, tracks.misfit)
+    has_look = _have_looks(tracks, views)
+    colours = moved_colours(tracks.colours, inputs.theta)
+    doubts = find_doubts(usual, seen, tracks.misfit, has_look)
     veils = np.zeros(usual.shape, bool)
     if len(doubts.rows):
         rows = doubts.rows
         asked = Tracks(*(field[rows] for field in tracks))
         before = asked.veil.astype(np.float32), asked.template.prod(1)
         veil, latest = (moved(maps, inputs.theta[rows]) for maps in before)
-        shown = seen[rows], inputs.context[rows], asked.misfit
+        looks = _looks(rows, has_look, views, (window, tracks.window), (tracks.look, colours))
+        shown = seen[rows], inputs.context[rows], asked.misfit, looks, has_look[rows]
         sighting = Sighting(rows, asked.window, usual[rows], veil > 0.5, latest, *shown)
         veils[rows] = find_veils(doubts, sighting, judge)
-    return tracks._replace(usual=renew(usual, seen, veils, gap), veil=veils)
+    tracks = tracks._replace(usual=renew(usual, seen, veils, gap), veil=veils)
+    return _with_looks(tracks, views, seen[:, 0], colours)
+
+
+def _have_looks(tracks: Tracks, views: Sequence[View]) -> Bool[np.ndarray, " N"]:
+    """Return for which objects there are pictures of this frame and of the one before."""
+    is_shown = np.array([view.picture is not None for view in views], bool)
+    return np.asarray(tracks.has_look & is_shown, bool)
+
+
+def _looks(
+    rows: np.ndarray,
+    has_look: Bool[np.ndarray, " N"],
+    views: Sequence[View],
+    windows: tuple[Float64[np.ndarray, "N 4"], Float64[np.ndarray, "N 4"]],
+    kept: tuple[UInt8[np.ndarray, "N 48 48 4"], UInt8[np.ndarray, "N 48 48 4"]],
+) -> UInt8[np.ndarray, "K 11 48 48"]:
+    """Return what pictures show of some objects, in windows of the last frame and of this one."""
+    found = np.zeros((len(rows), LOOK_CHANNELS, TEMPLATE_SIDE, TEMPLATE_SIDE), np.uint8)
+    for index, row in enumerate(rows.tolist()):
+        picture = views[row].picture
+        if picture is None or not has_look[row]:
+            continue
+        old, new = (Window(*each[row].tolist()) for each in windows)
+        now = picture.within(new)
+        found[index] = looks_of(now, seen_before(kept[0][row], (old, new), now), kept[1][row])
+    return found
+
+
+def _with_looks(
+    tracks: Tracks,
+    views: Sequence[View],
+    own: Float32[np.ndarray, "N 48 48"],
+    colours: UInt8[np.ndarray, "N 48 48 4"],
+) -> Tracks:
+    """Return the tracks with what this frame's picture shows, where there is one."""
+    has_look = np.array([view.picture is not None for view in views], bool)
+    if not has_look.any():
+        return tracks._replace(has_look=has_look, colours=colours)
+    look, colours = tracks.look.copy(), colours.copy()
+    for row, view in enumerate(views):
+        if view.picture is not None:
+            now = view.picture.within(Window(*tracks.window[row].tolist()))
+            look[row], colours[row] = remember_look(now, own[row], colours[row])
+    return tracks._replace(has_look=has_look, look=look, colours=colours)
 
 
 def _context(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 
 from amodal_model.memory import CROP_SIDE, MAP_NAMES
 from amodal_model.templates import TEMPLATE_SIDE
@@ -27,7 +27,8 @@ them: rims of a pixel or two are a place or a contour that is a little off."""
 LEAST_SHOWN = 8.0
 """Template pixels of an object that must show."""
 STIFF_MISFIT = 0.1
-"""Usual misfit of an object above which what is missing is taken for its bending."""
+"""Usual misfit of an object above which what is missing is taken for its bending, where no picture
+tells otherwise."""
 RISE = 0.05
 """How far one frame's mask raises what is usually seen."""
 FALL = 0.03
@@ -42,6 +43,8 @@ SURE_LOGIT = 1.3
 """The same of objects that other masks cover too: what is missing is more often misplaced there."""
 DOUBT_LOGIT = 0.0
 """Logit above which an object is not placed by a missing pixel: its veil would carry it along."""
+SEEN_VEIL, SEEN_SURE, SEEN_DOUBT = 0.2, 1.3, 0.0
+"""The three where the judge has seen pictures."""
 _REMEMBERED = tuple(MAP_NAMES.index(name) for name in ("latest", "average", "keyframe"))
 
 
@@ -57,6 +60,8 @@ class Sighting(NamedTuple):
         seen: (N, 3, 48, 48) own mask, others, outside, [0, 1].
         context: (N, 6) see `memory.CONTEXT_NAMES`.
         usual_misfit: (N,) of each, see `track_state.Tracks`: what bends misfits always.
+        looks: (N, 11, 48, 48) what pictures show there, see `pictures.LOOK_NAMES`.
+        has_look: (N,) whether there is one of this frame and of the one before.
     """
 
     rows: np.ndarray
@@ -67,6 +72,8 @@ class Sighting(NamedTuple):
     seen: Float32[np.ndarray, "N 3 48 48"]
     context: Float32[np.ndarray, "N 6"]
     usual_misfit: Float32[np.ndarray, " N"]
+    looks: UInt8[np.ndarray, "N 11 48 48"]
+    has_look: Bool[np.ndarray, " N"]
 
 
 VeilJudge = Callable[[Sighting], Float32[np.ndarray, "N 48 48"]]
@@ -91,6 +98,7 @@ def find_doubts(
     usual: Float32[np.ndarray, "N 48 48"],
     seen: Float32[np.ndarray, "N 3 48 48"],
     usual_misfit: Float32[np.ndarray, " N"],
+    has_look: Bool[np.ndarray, " N"],
 ) -> Doubts:
     """Return of which objects enough is missing for the judge to be asked.
 
@@ -98,11 +106,12 @@ def find_doubts(
         usual: what is usually seen of them, [0, 1].
         seen: own mask, others, outside, [0, 1].
         usual_misfit: of each, see `track_state.Tracks`.
+        has_look: whether pictures show what is missing.
     """
     own, covered = seen[:, 0], seen[:, 1] + seen[:, 2]
     should_show = usual > SHOULD_SHOW
     missing = should_show & (own < 0.5) & (covered < 0.5)
-    rows = np.flatnonzero((usual_misfit < STIFF_MISFIT) & _inner(missing).any((1, 2)))
+    rows = np.flatnonzero(((usual_misfit < STIFF_MISFIT) | has_look) & _inner(missing).any((1, 2)))
     expected, shown = _areas(should_show[rows]), own[rows].sum((1, 2))
     under_masks = _areas(should_show[rows] & (covered[rows] > 0.5))
     least = LEAST_MISSING * expected
@@ -121,8 +130,10 @@ def find_veils(
         judge: of what is missing.
         in_doubt: also where a veil is only possible, of objects that no other mask covers.
     """
-    uncovered = DOUBT_LOGIT if in_doubt else VEIL_LOGIT
-    least = np.where(doubts.is_covered, SURE_LOGIT, uncovered)
+    masks, pictures = (DOUBT_LOGIT, SEEN_DOUBT) if in_doubt else (VEIL_LOGIT, SEEN_VEIL)
+    by_masks = np.where(doubts.is_covered, SURE_LOGIT, masks)
+    by_pictures = np.where(doubts.is_covered, SEEN_SURE, pictures)
+    least = np.where(sighting.has_look, by_pictures, by_masks)
     return np.asarray(doubts.missing & (judge(sighting) > least[:, None, None]), bool)
 
 

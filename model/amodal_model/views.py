@@ -12,6 +12,7 @@ from jaxtyping import Float32, Float64, UInt8
 from amodal_model.contour_noise import noise_of, rim_of
 from amodal_model.geometry import Coverage, Window, sample_masks
 from amodal_model.masks import BoxedMask, add_mask
+from amodal_model.pictures import Picture
 
 
 class View(NamedTuple):
@@ -23,11 +24,13 @@ class View(NamedTuple):
         own: its visible mask.
         coverage: of the frame.
         contour_noise: by how many pixels contours of the frame's masks are off; `follow` finds it.
+        picture: the frame's image, where there is one.
     """
 
     own: BoxedMask
     coverage: Coverage
     contour_noise: float = 0.0
+    picture: Picture | None = None
 
 
 def with_noise(views: Sequence[View], jitters: Float32[np.ndarray, "N 8"]) -> list[View]:

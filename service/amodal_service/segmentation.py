@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from amodal_model.clip import Mode, segment_clip
+from amodal_model.clip import Mode
 from amodal_model.masks import BoxedMask
+from amodal_model.offline import Image, segment_offline
+from amodal_model.pictures import Picture
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.stream_state import StreamState
 from amodal_model.video import Frame
@@ -134,16 +136,18 @@ def _offline_frames(source: ClipSource, segmenter: AmodalSegmenter) -> Iterator[
     ahead: dict[int, tuple[float, int]] = {}
     size = source.video.frame_size
 
-    def visible_frames() -> Iterator[Masks]:
+    def frames() -> Iterator[tuple[Masks, Image]]:
         state = _start(source, segmenter)
         for frame in source.clip.frames():
             masks, state = _visible_masks(source, segmenter, frame, state)
             if source.finder is not None:  # only it asks what the state expects
-                state = state._replace(stream=segmenter.advance(masks, state.stream)[1])
+                picture = Picture(frame.image)
+                stream = segmenter.advance(masks, state.stream, picture=picture)[1]
+                state = state._replace(stream=stream)
             ahead[frame.index] = (frame.pts_s, overlapping_pixels(masks, size))
-            yield masks
+            yield masks, frame.image
 
-    results = segment_clip(segmenter, visible_frames(), size, mode="offline")
+    results = segment_offline(segmenter, frames(), size)
     for index, result in enumerate(results):
         pts_s, overlap = ahead.pop(index)
         record = frame_record(source.video, index, pts_s, result, source.given(index))

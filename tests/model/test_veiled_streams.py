@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import amodal_model
+from amodal_model.clip import segment_clip
 from amodal_model.masks import BoxedMask, box_mask, mask_iou, subtract
-from amodal_model.offline import segment_offline
 from amodal_model.results import ObjectResult
 from amodal_model.stream import AmodalSegmenter, StepRequest
 from amodal_model.stream_state import StreamState
@@ -126,7 +126,7 @@ def test_states_of_before_veils_go_on(shipped: AmodalSegmenter) -> None:
     assert mask_iou(found[-1].amodal, box_at(0)) > 0.97
 
 
-_NEW = {"tracks_usual", "tracks_veil"}
+_NEW = {f"tracks_{name}" for name in ("usual", "veil", "look", "colours", "has_look")}
 
 
 def test_streams_side_by_side_have_their_own_veils(shipped: AmodalSegmenter) -> None:
@@ -146,7 +146,7 @@ def test_streams_side_by_side_have_their_own_veils(shipped: AmodalSegmenter) -> 
 
 def test_offline_a_box_is_whole_that_shows_whole_only_later(shipped: AmodalSegmenter) -> None:
     frames = frames_without_mask_of_wall()[21:]
-    found = [result.objects[0] for result in segment_offline(shipped, frames, SIZE)]
+    found = [result.objects[0] for result in segment_clip(shipped, frames, SIZE, "offline")]
     causal, _ = play(shipped, frames)
     assert mask_iou(causal[5].amodal, box_at(0)) < 0.6
     assert mask_iou(found[5].amodal, box_at(0)) > 0.8

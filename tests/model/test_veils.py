@@ -10,6 +10,7 @@ import pytest
 from amodal_model import veils
 from amodal_model.geometry import Window, old_from_new
 from amodal_model.memory import CONTEXT_NAMES, CROP_SIDE, MAP_NAMES
+from amodal_model.pictures import LOOK_CHANNELS
 from amodal_model.templates import TEMPLATE_SIDE
 from amodal_model.veil_judge import MAPS, SCALARS, inputs_of
 from amodal_model.veils import Sighting, VeilJudge, find_doubts, find_veils, halved
@@ -30,6 +31,8 @@ def sighting(
     own: np.ndarray,
     others: np.ndarray | None = None,
     misfit: float = 0.05,
+    *,
+    has_look: bool = False,
 ) -> Sighting:
     context = np.zeros((1, len(CONTEXT_NAMES)), np.float32)
     context[0, 1] = 1
@@ -44,12 +47,14 @@ def sighting(
         seen,
         context,
         np.full(1, misfit, np.float32),
+        np.zeros((1, LOOK_CHANNELS, TEMPLATE_SIDE, TEMPLATE_SIDE), np.uint8),
+        np.array([has_look]),
     )
 
 
 def veils_of(shown: Sighting, judge: VeilJudge) -> np.ndarray:
     """Return what the judge, asked only where there is doubt, takes for hidden: (N, 48, 48)."""
-    doubts = find_doubts(shown.usual, shown.seen, shown.usual_misfit)
+    doubts = find_doubts(shown.usual, shown.seen, shown.usual_misfit, shown.has_look)
     veiled = np.zeros(shown.usual.shape, bool)
     if len(doubts.rows):
         asked = Sighting(*(field[doubts.rows] for field in shown))
@@ -110,6 +115,12 @@ def test_nobody_is_asked_where_nothing_is_in_doubt(
 def test_what_bends_is_not_asked_for() -> None:
     seen = sighting(maps_of(SQUARE), maps_of(LEFT_HALF), misfit=veils.STIFF_MISFIT + 0.01)
     assert not veils_of(seen, never).any()
+
+
+def test_what_bends_is_asked_for_where_a_picture_shows_it() -> None:
+    misfit = veils.STIFF_MISFIT + 0.01
+    seen = sighting(maps_of(SQUARE), maps_of(LEFT_HALF), misfit=misfit, has_look=True)
+    assert veils_of(seen, certain).any()
 
 
 def test_only_objects_in_doubt_are_asked_for() -> None:

@@ -15,6 +15,7 @@ pytest.importorskip("onnxscript")
 
 from amodal_model.errors import ModelError  # noqa: E402
 from amodal_model.model_files import find_model  # noqa: E402
+from amodal_model.pictures import LOOK_CHANNELS  # noqa: E402
 from amodal_model.veil_judge import open_judge  # noqa: E402
 from amodal_model.veil_network import VeilNetwork  # noqa: E402
 from amodal_model.veils import Sighting  # noqa: E402
@@ -24,6 +25,7 @@ from amodal_training.veil_command import veil_train  # noqa: E402
 from amodal_training.veil_trainer import (  # noqa: E402
     Round,
     VeilConfig,
+    drawn_over,
     torch_judge,
     train_judge,
     veil_loss,
@@ -32,12 +34,14 @@ from amodal_training.veil_trainer import (  # noqa: E402
 TINY = VeilConfig(rounds=2, sequences=16, frames=(12,), steps=3, batch=4, kept_share=1.0)
 
 
-def some_sighting() -> Sighting:
+def some_sighting(*, has_look: bool = False) -> Sighting:
     rng = np.random.default_rng(0)
     maps = rng.random((2, 48, 48), np.float32)
     seen, context = rng.random((2, 3, 48, 48), np.float32) / 3, rng.random((2, 6), np.float32)
     misfit = rng.random(2, np.float32)
-    return Sighting(np.arange(2), np.zeros((2, 4)), maps, maps > 0.5, maps, seen, context, misfit)
+    shown = maps, maps > 0.5, maps, seen, context, misfit
+    looks = rng.integers(0, 256, (2, LOOK_CHANNELS, 48, 48), np.uint8)
+    return Sighting(np.arange(2), np.zeros((2, 4)), *shown, looks, np.full(2, has_look))
 
 
 def test_only_what_counts_costs() -> None:
@@ -55,7 +59,7 @@ def test_only_what_counts_costs() -> None:
 def test_training_goes_on_after_its_last_round(tmp_path: Path) -> None:
     shapes = tmp_path / "shapes.npz"
     write_small_library(shapes)
-    source = SilhouetteSource(read_library(shapes))
+    source = drawn_over(SilhouetteSource(read_library(shapes)), TINY)
     seen: list[Round] = []
     train_judge(source, tmp_path / "two", TINY._replace(rounds=1), seen.append)
     resumed = train_judge(source, tmp_path / "two", TINY, seen.append)

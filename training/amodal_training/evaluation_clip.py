@@ -41,6 +41,11 @@ class EvaluationClip:
         """The source sequence, which the bootstrap resamples; the file name where none is said."""
         return str(self.video.other.get("source", self.video.file_name))
 
+    @property
+    def has_video(self) -> bool:
+        """Whether there are frames to decode."""
+        return self.video_path.exists()
+
     def visible(self, track_id: int) -> list[BoxedMask | None]:
         """Return V of one object in each frame."""
         return [masks.get(track_id) for masks in self.visible_frames]

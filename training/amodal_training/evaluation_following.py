@@ -17,6 +17,7 @@ from amodal_model.follower_classical import ClassicalFollower
 from amodal_model.follower_learned import LearnedFollower
 from amodal_model.masks import BoxedMask
 from amodal_model.model_files import find_helper
+from amodal_model.pictures import Picture
 from amodal_model.source_prompted import PromptedSource
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.visible_source import Prompt
@@ -58,7 +59,7 @@ def following(
         for index, image in enumerate(clip.frames()):
             expected = segmenter.expect(stream)
             found, state = source.find(image, prompts.get(index, ()), state, expected)
-            stream = segmenter.advance(found, stream)[1]
+            stream = segmenter.advance(found, stream, picture=Picture(image))[1]
             frames.append(found)
         return replace(clip, visible_frames=tuple(frames))
 

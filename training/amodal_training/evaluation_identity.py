@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 
 from amodal_model.masks import BoxedMask, mask_iou
 from amodal_model.pair_evidence import AssociationConfig
+from amodal_model.pictures import Picture
 from amodal_model.source_given import GivenConfig, GivenSource
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.video import open_clip
@@ -141,7 +142,8 @@ def associate_clip(
             expected = segmenter.expect(stream)
         found, state = source.find(image, prompts, state, expected)
         if segmenter is not None and stream is not None:
-            _, stream = segmenter.advance(found, stream)
+            picture = None if image is None else Picture(image)
+            _, stream = segmenter.advance(found, stream, picture=picture)
         ids.append(ids_of(true, found))
     return ids
 

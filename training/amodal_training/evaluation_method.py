@@ -45,10 +45,11 @@ class Method(NamedTuple):
 
 
 def segmenter_method(name: str, segmenter: AmodalSegmenter, mode: Mode) -> Method:
-    """Return a segmenter as a method; it is given the visible masks and no frames."""
+    """Return a segmenter as a method; it is given the visible masks, and frames where there are."""
 
     def predict(clip: EvaluationClip) -> dict[int, TrackPrediction]:
-        results = segment_clip(segmenter, clip.visible_frames, clip.video.frame_size, mode)
+        images = clip.frames() if clip.has_video else None
+        results = segment_clip(segmenter, clip.visible_frames, clip.video.frame_size, mode, images)
         return collect_results(results, clip.amodal)
 
     return Method(name, predict, sees_future=mode == "offline")

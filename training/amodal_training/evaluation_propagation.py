@@ -21,6 +21,7 @@ from rich.table import Table
 
 from amodal_model.errors import DatasetError
 from amodal_model.masks import BoxedMask, empty_mask, mask_iou
+from amodal_model.pictures import Picture
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.video import Clip, open_clip
 from amodal_model.visible_source import Prompt, VisibleMaskSource
@@ -131,7 +132,7 @@ def _follow_clip(
         found, state = source.find(frame.image, said, state, expected)
         cpu_s += time.process_time() - before
         if segmenter and stream:
-            _, stream = segmenter.advance(found, stream)
+            _, stream = segmenter.advance(found, stream, picture=Picture(frame.image))
         for each in tracks:
             if each.track_id in prompts and frame.index >= prompts[each.track_id][0]:
                 _score(scores[each.track_id], each.mask(frame.index), found.get(each.track_id))

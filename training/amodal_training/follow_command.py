@@ -31,6 +31,7 @@ from amodal_training.scene_cutouts import read_cutouts
 from amodal_training.scene_footage import read_footage
 from amodal_training.scenes import SceneParts
 from amodal_training.silhouette_shapes import read_library
+from amodal_training.veil_scenes import write_crossed_veils, write_drawn_veils
 
 _VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm"}
 
@@ -51,6 +52,9 @@ def scenes(  # noqa: PLR0913  (every option is an argument)
     held_out: Annotated[
         bool, typer.Option("--held-out", help="From the videos that training leaves out.")
     ] = False,
+    veils: Annotated[
+        bool, typer.Option("--veils", help="For `veil-train`: drawn things cross the clips.")
+    ] = False,
 ) -> None:
     """Draw scenes with exact masks for `follow-train`; those that are there already stay."""
     cv2.setNumThreads(1)
@@ -59,10 +63,15 @@ def scenes(  # noqa: PLR0913  (every option is an argument)
     sources = [*(labeled or ()), *(cutouts or ())]
     groups = tuple(read_cutouts(each, held_out=held_out) for each in sources)
     parts = SceneParts(read_library(shapes), read_footage(own), tuple(g for g in groups if g))
-    for dataset in labeled or ():
-        seeds = range(seed, seed + from_labeled)
-        write_labeled(output, dataset, seeds, held_out=held_out)
-    write_drawn(output, parts, range(seed, seed + drawn))
+    seeds, of_clips = range(seed, seed + drawn), range(seed, seed + from_labeled)
+    if veils:
+        for dataset in labeled or ():
+            write_crossed_veils(output, parts, dataset, of_clips, held_out=held_out)
+        write_drawn_veils(output, parts, seeds)
+    else:
+        for dataset in labeled or ():
+            write_labeled(output, dataset, of_clips, held_out=held_out)
+        write_drawn(output, parts, seeds)
     typer.echo(
         f"{drawn} drawn scenes from {len(own)} videos, {sum(map(len, groups))} cut-outs: {output}"
     )

@@ -172,7 +172,17 @@ def _hand_drawn(mask: BoxedMask, rng: np.random.Generator) -> tuple[float, float
 def _labeled_scene(
     dataset: Path, masks: MaskFile, video: VideoEntry, rng: np.random.Generator
 ) -> Scene:
-    """Return a part of a clip in a window that moves, mirrored and recoloured at random."""
+    images, labels = labeled_frames(dataset, masks, video, rng)
+    return Scene(images, labels, flows_of(images))
+
+
+def labeled_frames(
+    dataset: Path, masks: MaskFile, video: VideoEntry, rng: np.random.Generator
+) -> tuple[UInt8[np.ndarray, "T H W 3"], UInt8[np.ndarray, "T H W"]]:
+    """Return a part of a clip in a window that moves, mirrored and recoloured at random.
+
+    Images, and labels of its tracklets from 1 on.
+    """
     tracks = masks.tracklets_of(video.video_id)
     step = int(rng.choice([1, 2])) if video.length >= 2 * SCENE_FRAMES else 1
     last = max(video.length - step * SCENE_FRAMES, 0)
@@ -181,7 +191,9 @@ def _labeled_scene(
     windows = _windows(video.frame_size, len(wanted), rng)
     mirrored, seed = rng.random() < 0.5, int(rng.integers(2**31))
     images, labels = [], []
-    for frame in open_clip(dataset / "videos" / video.file_name).frames():
+    for frame in open_clip(dataset / "videos" / video.file_name).frames(first=wanted.start):
+        if frame.index >= wanted.stop:
+            break
         if frame.index not in wanted:
             continue
         matrix = next(windows)
@@ -193,8 +205,7 @@ def _labeled_scene(
         image = recoloured(frame.image, np.random.default_rng(seed)) if seed % 2 else frame.image
         images.append(_warped(image, matrix, mirrored, cv2.INTER_AREA))
         labels.append(_warped(label, matrix, mirrored, cv2.INTER_NEAREST))
-    stacked = np.stack(images)
-    return Scene(stacked, np.stack(labels), flows_of(stacked))
+    return np.stack(images), np.stack(labels)
 
 
 def _windows(

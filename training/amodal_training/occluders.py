@@ -62,6 +62,7 @@ class PastedSequence(NamedTuple):
         unknown: uint8 (H, W) a frame: 1 where the answer is not known.
         softness: standard deviation of the blur of its crops, crop pixels; 0 for none.
         is_carried: a frame each: hidden entirely, and carried to where nothing tells.
+        images: of the frames, RGB, all of them or none.
     """
 
     own: list[BoxedMask]
@@ -70,6 +71,7 @@ class PastedSequence(NamedTuple):
     unknown: list[UInt8[np.ndarray, "H W"]]
     softness: float = 0.0
     is_carried: Sequence[bool] = ()
+    images: Sequence[UInt8[np.ndarray, "H W 3"]] = ()
 
 
 class Occluder(NamedTuple):
@@ -98,7 +100,7 @@ def paste_occluders(
         shown = given or empty_mask(sequence.frame_size)
         visible, covered = _composite(shown, sequence.others[index], occluders, index)
         if is_noisy:
-            visible, covered = _disturb(rng, visible, covered, config)
+            visible, covered = disturb(rng, visible, covered, config.drop_rate)
         own.append(box_mask(visible.astype(bool)))
         coverage.append(visible + covered)
         answers.append(_answer(sequence, shown, index))
@@ -220,9 +222,9 @@ def _draw_occluder(
     center, size = centers_and_size(sequence)
     ratio = rng.uniform(1.3, 2.5) if is_full else np.exp(rng.uniform(np.log(0.4), np.log(2.5)))
     if not is_full and rng.random() < config.standing_share:
-        path = _stand(rng, center, size)
+        path = stand_beside(rng, center, size)
     else:
-        path = _plan_path(rng, center, size, is_full)
+        path = plan_path(rng, center, size, is_full)
     longest = max(max(outline.shape) for outline in outlines)
     scale = ratio * size / longest
     masks = [
@@ -263,7 +265,7 @@ def _plain_shape(rng: np.random.Generator) -> UInt8[np.ndarray, "h w"]:
     return np.asarray(cv2.warpAffine(canvas, turn, (96, 96)), np.uint8)
 
 
-def _plan_path(
+def plan_path(
     rng: np.random.Generator, center: Float64[np.ndarray, "T 2"], size: float, is_full: bool
 ) -> Float64[np.ndarray, "T 2"]:
     """Return the occluder's centre in each frame: it comes, lingers near the target and leaves.
@@ -292,7 +294,7 @@ def _plan_path(
     return np.asarray(anchor + offset * size)
 
 
-def _stand(
+def stand_beside(
     rng: np.random.Generator, center: Float64[np.ndarray, "T 2"], size: float
 ) -> Float64[np.ndarray, "T 2"]:
     """Return the path of an occluder that keeps beside the target, or that the target passes."""
@@ -322,14 +324,14 @@ def _draw(
     return (np.asarray(smooth) > 127).astype(np.uint8)
 
 
-def _disturb(
+def disturb(
     rng: np.random.Generator,
     visible: UInt8[np.ndarray, "H W"],
     covered: UInt8[np.ndarray, "H W"],
-    config: PasteConfig,
+    drop_rate: float = PasteConfig().drop_rate,
 ) -> tuple[UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "H W"]]:
     """Return masks as a segmenter gives them: shrunk, grown, shifted, or missing."""
-    if rng.random() < config.drop_rate:
+    if rng.random() < drop_rate:
         return np.zeros_like(visible), covered
     visible, covered = _jitter(rng, visible), _jitter(rng, covered)
     return visible, covered & ~visible & 1

@@ -23,6 +23,7 @@ from amodal_model.memory import (
     StepInputs,
 )
 from amodal_model.network import remember
+from amodal_model.pictures import Picture
 from amodal_model.placement import PlacementConfig
 from amodal_model.track_state import MotionConfig, new_tracks, template_of
 from amodal_model.tracks import Placed, follow
@@ -124,7 +125,11 @@ def follow_all(
         if not ready:
             continue
         views = [
-            View(sequences[row].own[index], Coverage(sequences[row].coverage[index]))
+            View(
+                sequences[row].own[index],
+                Coverage(sequences[row].coverage[index]),
+                picture=_picture(sequences[row], index),
+            )
             for row in ready
         ]
         chosen = type(tracks)(*(field[ready] for field in tracks))
@@ -145,6 +150,10 @@ def follow_all(
         for before, after in zip(tracks, chosen, strict=True):
             before[ready] = after
         yield Followed(index, ready, placed._replace(tracks=chosen), moved)
+
+
+def _picture(sequence: PastedSequence, index: int) -> Picture | None:
+    return Picture(sequence.images[index]) if len(sequence.images) else None
 
 
 def without_others(crop: Float32[torch.Tensor, "N 3 S S"]) -> Float32[torch.Tensor, "N 3 S S"]:

@@ -9,6 +9,7 @@ Things hide each other, cross the border, and may look like what is behind them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from amodal_training.scene_layers import Layer, Thing, over, sample_figure, samp
 from amodal_training.silhouette_motion import (
     CameraTrack,
     GaitTrack,
+    PoseTrack,
     log_uniform,
     sample_camera,
     sample_gait,
@@ -69,8 +71,22 @@ class Scene(NamedTuple):
     flows: Int16[np.ndarray, "T H W 2"]
 
 
-class _Look(NamedTuple):
-    """What a camera makes of a scene."""
+class Layers(NamedTuple):
+    """A drawn clip, and what is where in it.
+
+    Attributes:
+        images: (T, H, W, 3) RGB.
+        labels: (T, H, W) the thing that shows, from 1; 0 for the background.
+        wholes: (T, H, W) bit n - 1 is set where thing n is, whether it shows or not.
+    """
+
+    images: UInt8[np.ndarray, "T H W 3"]
+    labels: UInt8[np.ndarray, "T H W"]
+    wholes: UInt8[np.ndarray, "T H W"]
+
+
+class Look(NamedTuple):
+    """What a camera makes of a scene; random, see `sample_look`."""
 
     gain: np.ndarray
     tint: np.ndarray
@@ -83,6 +99,12 @@ class _Look(NamedTuple):
 
 def draw_scene(parts: SceneParts, rng: np.random.Generator) -> Scene:
     """Return a scene; the same state of ``rng`` gives the same one."""
+    images, labels, _ = draw_layers(parts, rng)
+    return Scene(images, labels, flows_of(images))
+
+
+def draw_layers(parts: SceneParts, rng: np.random.Generator) -> Layers:
+    """Return a drawn clip and what is where in it."""
     frames, size = SCENE_FRAMES, SCENE_SIZE
     camera = sample_camera(rng, frames, size)
     if rng.random() < 0.4:
@@ -94,15 +116,15 @@ def draw_scene(parts: SceneParts, rng: np.random.Generator) -> Scene:
     if rng.random() < _ALIKE_SHARE:
         parts = parts._replace(footage=(clip,))
     things = [_sample_thing(parts, rng, shared) for _ in range(rng.integers(2, 6))]
-    look = _sample_look(rng, frames)
-    images, labels = [], []
+    look = sample_look(rng, frames)
+    images, labels, wholes = [], [], []
     last: list[np.ndarray | None] = [None] * len(things)
     for index in range(frames):
-        image, label = _compose(background.draw(index), things, index, look, last)
-        images.append(_seen(image, index, look, rng))
+        image, label, whole = _compose(background.draw(index), things, index, look, last)
+        images.append(seen_through(image, index, look, rng))
         labels.append(label)
-    stacked = np.stack(images)
-    return Scene(stacked, np.stack(labels), flows_of(stacked))
+        wholes.append(whole)
+    return Layers(np.stack(images), np.stack(labels), np.stack(wholes))
 
 
 def flows_of(images: UInt8[np.ndarray, "T H W 3"]) -> Int16[np.ndarray, "T H W 2"]:
@@ -126,9 +148,30 @@ def _faster(camera: CameraTrack, factor: float) -> CameraTrack:
 
 
 def _sample_thing(parts: SceneParts, rng: np.random.Generator, camera: CameraTrack) -> Thing:
-    frames = camera.zoom.size
-    pose = sample_pose(rng, frames, SCENE_SIZE, camera)
+    pose = sample_pose(rng, camera.zoom.size, SCENE_SIZE, camera)
     pose = replace(pose, size=np.minimum(pose.size * rng.uniform(1.0, 1.7), _LARGEST_SIZE))
+    return _thing_along(parts, rng, pose)
+
+
+def sample_thing(
+    parts: SceneParts,
+    rng: np.random.Generator,
+    frames: int,
+    place: Callable[[PoseTrack], PoseTrack],
+) -> Thing:
+    """Return a thing with random looks along a path of one's own.
+
+    Args:
+        parts: what it is drawn from.
+        rng: of everything random.
+        frames: length of its path.
+        place: puts a random path, seen by a camera that stands still, where it is wanted.
+    """
+    return _thing_along(parts, rng, place(sample_pose(rng, frames, SCENE_SIZE, _still(frames))))
+
+
+def _thing_along(parts: SceneParts, rng: np.random.Generator, pose: PoseTrack) -> Thing:
+    frames = pose.size.size
     gait: GaitTrack = sample_gait(rng, frames)
     draw = rng.random()
     if parts.cutouts and draw < 0.3:
@@ -180,10 +223,11 @@ class _Background:
         return np.ascontiguousarray(drawn[:, ::-1] if self._mirrored else drawn, np.uint8)
 
 
-def _sample_look(rng: np.random.Generator, frames: int) -> _Look:
+def sample_look(rng: np.random.Generator, frames: int) -> Look:
+    """Return a random look."""
     changes = rng.random() < 0.4
     gain = np.exp(0.15 * wobble(rng, frames, 20.0)) if changes else np.ones(frames)
-    return _Look(
+    return Look(
         gain=np.clip(gain, 0.5, 1.8),
         tint=np.exp(rng.normal(0, 0.06, 3)),
         blur=float(rng.uniform(0.3, 1.1)) if rng.random() < 0.4 else 0.0,
@@ -198,10 +242,10 @@ def _compose(
     image: Image,
     things: list[Thing],
     index: int,
-    look: _Look,
+    look: Look,
     last: list[np.ndarray | None],
-) -> tuple[Image, UInt8[np.ndarray, "H W"]]:
-    label = np.zeros(SCENE_SIZE, np.uint8)
+) -> tuple[Image, UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "H W"]]:
+    label, whole = np.zeros((2, *SCENE_SIZE), np.uint8)
     for number, thing in enumerate(things):
         layer = thing.draw(index, SCENE_SIZE)
         centre = _centre(layer)
@@ -211,8 +255,10 @@ def _compose(
         if look.shadow:
             image = _shadowed(image, layer, look.shadow)
         image = over(layer, image)
-        label[layer[..., 3] >= 128] = number + 1
-    return image, label
+        covered = layer[..., 3] >= 128
+        label[covered] = number + 1
+        whole[covered] |= 1 << number
+    return image, label, whole
 
 
 def _centre(layer: Layer) -> np.ndarray | None:
@@ -243,7 +289,8 @@ def _shadowed(image: Image, layer: Layer, strength: float) -> Image:
     return np.asarray(cv2.multiply(image, cv2.merge([shade.astype(np.uint8)] * 3), scale=1 / 255))
 
 
-def _seen(image: Image, index: int, look: _Look, rng: np.random.Generator) -> Image:
+def seen_through(image: Image, index: int, look: Look, rng: np.random.Generator) -> Image:
+    """Return what a camera writes of a frame."""
     gains: Float32[np.ndarray, " 3"] = (look.gain[index] * look.tint).astype(np.float32)
     if look.blur:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), look.blur), np.uint8)

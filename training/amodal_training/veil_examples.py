@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 from amodal_model.geometry import Coverage, Window, crop_masks
 from amodal_model.memory import CROP_SIDE
+from amodal_model.pictures import LOOK_CHANNELS
 from amodal_model.veil_judge import MAPS, SCALARS, inputs_of
 from amodal_model.veils import Sighting, VeilJudge, halved
 from amodal_training.occluders import PastedSequence
@@ -34,12 +35,14 @@ class VeilExamples(NamedTuple):
     Attributes:
         maps: (M, 5, 48, 48) `veil_judge.MAPS`, 0 to 255.
         scalars: (M, 5) `veil_judge.SCALARS`, as the network sees them.
+        looks: (M, 11, 48, 48) what pictures show, where there are any; else (M, 0, 48, 48).
         hidden: (M, 48, 48) whether the pixel is the object's, and hidden.
         counts: (M, 48, 48) whether that is known, and asked for.
     """
 
     maps: UInt8[np.ndarray, "M C 48 48"]
     scalars: Float32[np.ndarray, "M D"]
+    looks: UInt8[np.ndarray, "M L 48 48"]
     hidden: Bool[np.ndarray, "M 48 48"]
     counts: Bool[np.ndarray, "M 48 48"]
 
@@ -72,18 +75,20 @@ def draw_examples(
         guides: of each sequence.
         kept_share: of the examples; those of one sequence resemble each other.
     """
-    found: list[VeilExamples] = [_nothing()]
+    sees_pictures = all(len(each.images) > 0 for each in sequences)
+    found: list[VeilExamples] = [_nothing(sees_pictures)]
 
     def watch(index: int, rows: list[int]) -> VeilJudge:
-        shown = [sequences[row] for row in rows]
-
         def judge(sighting: Sighting) -> Float32[np.ndarray, "N 48 48"]:
-            which = sighting.rows.tolist()
-            examples = _examples(sighting, [shown[each] for each in which], index)
+            which = [rows[each] for each in sighting.rows.tolist()]
+            examples = _examples(sighting, [sequences[row] for row in which], index)
+            if not sees_pictures:
+                examples = examples._replace(looks=examples.looks[:, :0])
             is_kept = rng.random(len(which)) < kept_share
+            if sees_pictures:
+                is_kept &= sighting.has_look
             found.append(VeilExamples(*(field[is_kept] for field in examples)))
-            chosen = [guides[rows[each]] for each in which]
-            return _said(sighting, chosen, examples.hidden)
+            return _said(sighting, [guides[row] for row in which], examples.hidden)
 
         return judge
 
@@ -121,6 +126,7 @@ def _examples(sighting: Sighting, sequences: Sequence[PastedSequence], index: in
     return VeilExamples(
         np.rint(inputs[:, : len(MAPS)].clip(0, 1) * 255).astype(np.uint8),
         inputs[:, len(MAPS) :, 0, 0].copy(),
+        sighting.looks,
         is_free & (answer > 0.5),
         counts,
     )
@@ -145,11 +151,12 @@ def _answers(
     return shares[:, 0], shares[:, 1]
 
 
-def _nothing() -> VeilExamples:
+def _nothing(sees_pictures: bool) -> VeilExamples:
     square = (48, 48)
     return VeilExamples(
         np.zeros((0, len(MAPS), *square), np.uint8),
         np.zeros((0, len(SCALARS)), np.float32),
+        np.zeros((0, LOOK_CHANNELS if sees_pictures else 0, *square), np.uint8),
         np.zeros((0, *square), bool),
         np.zeros((0, *square), bool),
     )

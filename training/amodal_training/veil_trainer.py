@@ -19,12 +19,14 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 from torch.nn import functional
 
-from amodal_model.veil_judge import MAPS, SCALARS, inputs_of
-from amodal_model.veil_network import VeilNetwork
+from amodal_model.veil_judge import MAPS, SCALARS, inputs_of, seen_inputs_of
+from amodal_model.veil_network import CHANNELS, PICTURE_CHANNELS, VeilNetwork
 from amodal_model.veils import Sighting, VeilJudge
+from amodal_training.follow_scenes import scene_files
 from amodal_training.occluders import PasteConfig, PastedSequence, paste_occluders
 from amodal_training.sequences import SequenceSource, flip
 from amodal_training.veil_examples import Guide, VeilExamples, draw_examples
+from amodal_training.veil_scenes import pasted_of, read_veil_scene
 
 
 class VeilConfig(NamedTuple):
@@ -75,19 +77,31 @@ _WATCHED = 200
 """Steps whose figures are told."""
 
 
+class SequenceDraw(NamedTuple):
+    """Gives sequences of one length, with occluders that have no mask; with pictures, or without.
+
+    Attributes:
+        draw: gives so many.
+        has_pictures: all of them or none.
+    """
+
+    draw: Callable[[np.random.Generator, int], list[PastedSequence]]
+    has_pictures: bool = False
+
+
 def train_judge(
-    source: SequenceSource, run: Path, config: VeilConfig, watch: Callable[[Round], None]
+    source: SequenceDraw, run: Path, config: VeilConfig, watch: Callable[[Round], None]
 ) -> VeilNetwork:
     """Train, going on from the run's last round; return the network.
 
     Args:
-        source: of targets and occluders.
+        source: of sequences.
         run: folder of the checkpoint.
         config: settings.
         watch: called after each round.
     """
     torch.manual_seed(config.seed)
-    network, done, kept = _resume(run)
+    network, done, kept = _resume(run, source.has_pictures)
     for index in range(done, config.rounds):
         rng = np.random.default_rng((config.seed, index))
         torch.manual_seed(int(rng.integers(2**31)))
@@ -101,24 +115,58 @@ def train_judge(
 def torch_judge(network: VeilNetwork) -> VeilJudge:
     """Return the judge of a network in training."""
     served = copy.deepcopy(network).eval()
+    inputs = seen_inputs_of if network.sees_pictures else inputs_of
 
     def judge(sighting: Sighting) -> Float32[np.ndarray, "N 48 48"]:
         with torch.no_grad():
-            logits: Tensor = served(torch.from_numpy(inputs_of(sighting)))
+            logits: Tensor = served(torch.from_numpy(inputs(sighting)))
         return np.asarray(logits.numpy(), np.float32)
 
     return judge
 
 
+def drawn_over(source: SequenceSource, config: VeilConfig) -> SequenceDraw:
+    """Return sequences of masks alone: occluders drawn over targets of a source."""
+    paste = PasteConfig(unseen_share=config.unseen_share)
+
+    def draw(rng: np.random.Generator, count: int) -> list[PastedSequence]:
+        frames = int(rng.choice(config.frames))
+        return [_sequence(rng, source, frames, paste) for _ in range(count)]
+
+    return SequenceDraw(draw)
+
+
+def from_scenes(folder: Path) -> SequenceDraw:
+    """Return sequences with pictures: things of scenes of `veil_scenes`, each kind as often.
+
+    Raises:
+        DatasetError: there is no scene in the folder.
+    """
+    scene_files(folder)
+
+    def draw(rng: np.random.Generator, count: int) -> list[PastedSequence]:
+        kinds: dict[str, list[Path]] = {}
+        for path in scene_files(folder):
+            kinds.setdefault(path.stem.rpartition("-")[0], []).append(path)
+        found: list[PastedSequence] = []
+        while len(found) < count:
+            files = kinds[str(rng.choice(list(kinds)))]
+            scene = read_veil_scene(files[int(rng.integers(len(files)))])
+            pasted = pasted_of(scene, rng)
+            if pasted is not None and (not found or len(pasted.own) == len(found[0].own)):
+                found.append(pasted)
+        return found
+
+    return SequenceDraw(draw, has_pictures=True)
+
+
 def _draw(
-    rng: np.random.Generator, source: SequenceSource, judge: VeilJudge | None, config: VeilConfig
+    rng: np.random.Generator, source: SequenceDraw, judge: VeilJudge | None, config: VeilConfig
 ) -> VeilExamples:
     """Return the examples of a round."""
-    paste = PasteConfig(unseen_share=config.unseen_share)
     parts = []
     for _ in range(0, config.sequences, _TOGETHER):
-        frames = int(rng.choice(config.frames))
-        sequences = [_sequence(rng, source, frames, paste) for _ in range(_TOGETHER)]
+        sequences = source.draw(rng, _TOGETHER)
         guides = [_guide(rng, judge, config) for _ in sequences]
         parts.append(draw_examples(rng, sequences, guides, config.kept_share))
     return VeilExamples(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
@@ -189,7 +237,8 @@ def _sample(
     rows = torch.randint(len(examples.maps), (count,)).numpy()
     maps = torch.from_numpy(examples.maps[rows]).float() / 255
     scalars = torch.from_numpy(examples.scalars[rows])
-    maps = torch.cat([maps, scalars[:, :, None, None].expand(-1, -1, *maps.shape[2:])], 1)
+    looks = _relit(torch.from_numpy(examples.looks[rows]).float() / 255)
+    maps = torch.cat([maps, scalars[:, :, None, None].expand(-1, -1, *maps.shape[2:]), looks], 1)
     fields = [
         maps,
         torch.from_numpy(examples.hidden[rows]),
@@ -211,6 +260,20 @@ def _sample(
     return fields[0], fields[1], fields[2]
 
 
+def _relit(looks: Float[Tensor, "B L 48 48"]) -> Float[Tensor, "B L 48 48"]:
+    """Return looks with colours mixed, brightened and darkened at random, all pictures alike."""
+    if not looks.shape[1]:
+        return looks
+    order = torch.randperm(3)
+    gain = torch.exp(0.3 * torch.randn(len(looks), 3, 1, 1))
+    lift = 0.15 * torch.randn(len(looks), 3, 1, 1)
+    looks = looks.clone()
+    for first in (0, 3, 7):
+        lit = looks[:, first : first + 3][:, order] * gain + lift
+        looks[:, first : first + 3] = lit.clamp(0, 1)
+    return looks
+
+
 def veil_loss(
     logits: Float[Tensor, "B 48 48"],
     hidden: Bool[Tensor, "B 48 48"],
@@ -221,8 +284,10 @@ def veil_loss(
     return (entropy * counts).sum() / counts.sum().clamp(min=1)
 
 
-def _resume(run: Path) -> tuple[VeilNetwork, int, list[VeilExamples]]:
-    network, path = VeilNetwork(), run / "checkpoint.pt"
+def _resume(run: Path, has_pictures: bool) -> tuple[VeilNetwork, int, list[VeilExamples]]:
+    channels = PICTURE_CHANNELS if has_pictures else CHANNELS
+    network = VeilNetwork(sees_pictures=has_pictures, channels=channels)
+    path = run / "checkpoint.pt"
     if not path.exists():
         return network, 0, []
     stored = torch.load(path, weights_only=True)
