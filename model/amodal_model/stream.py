@@ -71,14 +71,15 @@ class StepRequest(NamedTuple):
     """One frame of one stream.
 
     Attributes:
-        frame: the image, or ``None``: it tells what hides objects without having a mask.
+        frame: the image, or ``None``: it tells what hides objects without having a mask. A
+            `Picture` where it is kept smaller.
         visible: visible mask of each object that shows, by track id.
         state: of the stream, as its last step returned it.
         frame_gap: frames since the last step; above 1 after drops.
         with_remembered: whether `ObjectResult.remembered` is wanted; it is empty otherwise.
     """
 
-    frame: UInt8[np.ndarray, "H W 3"] | None
+    frame: UInt8[np.ndarray, "H W 3"] | Picture | None
     visible: Mapping[int, BoxedMask]
     state: StreamState
     frame_gap: float = 1.0
@@ -194,13 +195,12 @@ class AmodalSegmenter:
             LimitError: more than 1024 objects.
         """
         state = request.state
-        check_image(request.frame, state.frame_size, "frame")
+        picture = _picture_of(request.frame, state.frame_size)
         _check_visible(request.visible, state, request.frame_gap)
         visible = {key: mask for key, mask in sorted(request.visible.items()) if mask.area}
         state = add_new(self._drop_lost(state), visible, self.engine)
         nothing = empty_mask(state.frame_size)
         own = tuple(visible.get(track_id, nothing) for track_id in state.track_ids)
-        picture = None if request.frame is None else Picture(request.frame)
         return PreparedStep(state, own, request.frame_gap, request.with_remembered, picture)
 
     def step_prepared(self, steps: Sequence[PreparedStep]) -> list[tuple[FrameResult, StreamState]]:
@@ -243,8 +243,7 @@ class AmodalSegmenter:
             InputError: a mask of another size than the stream's frames, or a bad gap.
             LimitError: more than 1024 objects.
         """
-        step = self.prepare(StepRequest(None, visible, state, frame_gap))
-        step = step._replace(picture=picture)
+        step = self.prepare(StepRequest(picture, visible, state, frame_gap))
         ((estimates, state, _),) = self._advance_prepared([step])
         return estimates, state
 
@@ -331,6 +330,20 @@ class AmodalSegmenter:
             InputError: an array is missing, or the numbers of objects differ.
         """
         return state_from_arrays(arrays)
+
+
+def _picture_of(
+    frame: UInt8[np.ndarray, "H W 3"] | Picture | None, frame_size: tuple[int, int]
+) -> Picture | None:
+    """Return the picture of a frame.
+
+    Raises:
+        InputError: an image of another size than the stream's frames.
+    """
+    if isinstance(frame, Picture):
+        return frame
+    check_image(frame, frame_size, "frame")
+    return None if frame is None else Picture(frame)
 
 
 def _check_visible(visible: Mapping[int, BoxedMask], state: StreamState, frame_gap: float) -> None:

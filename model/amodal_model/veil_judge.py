@@ -62,6 +62,7 @@ class ServedJudge:
         self.sees_pictures = pictures is not None
 
     def __call__(self, sighting: Sighting) -> Float32[np.ndarray, "N 48 48"]:
+        """Return the logits of what is missing of each object."""
         side = TEMPLATE_SIDE
         logits = np.empty((len(sighting.rows), side, side), np.float32)
         parts = (

@@ -14,7 +14,7 @@ INPUTS = len(MAPS) + len(SCALARS)
 """Channels of `veil_judge.inputs_of`."""
 CHANNELS = 16
 """At a half of the side; twice as many below."""
-PICTURE_CHANNELS = 24
+PICTURE_CHANNELS = 32
 """The same of a network that sees pictures."""
 
 

@@ -45,6 +45,8 @@ DOUBT_LOGIT = 0.0
 """Logit above which an object is not placed by a missing pixel: its veil would carry it along."""
 SEEN_VEIL, SEEN_SURE, SEEN_DOUBT = 0.2, 1.3, 0.0
 """The three where the judge has seen pictures."""
+SEEN_SHOULD_SHOW, SEEN_LEAST_SHOWN = 0.05, 1.0
+"""And from where on it is asked: whatever showed in the last seconds may be hidden."""
 _REMEMBERED = tuple(MAP_NAMES.index(name) for name in ("latest", "average", "keyframe"))
 
 
@@ -109,13 +111,14 @@ def find_doubts(
         has_look: whether pictures show what is missing.
     """
     own, covered = seen[:, 0], seen[:, 1] + seen[:, 2]
-    should_show = usual > SHOULD_SHOW
+    should_show = usual > np.where(has_look, SEEN_SHOULD_SHOW, SHOULD_SHOW)[:, None, None]
     missing = should_show & (own < 0.5) & (covered < 0.5)
     rows = np.flatnonzero(((usual_misfit < STIFF_MISFIT) | has_look) & _inner(missing).any((1, 2)))
     expected, shown = _areas(should_show[rows]), own[rows].sum((1, 2))
     under_masks = _areas(should_show[rows] & (covered[rows] > 0.5))
     least = LEAST_MISSING * expected
-    is_doubtful = (_areas(missing[rows]) > least) & (shown > LEAST_SHOWN)
+    least_shown = np.where(has_look[rows], SEEN_LEAST_SHOWN, LEAST_SHOWN)
+    is_doubtful = (_areas(missing[rows]) > least) & (shown > least_shown)
     return Doubts(rows[is_doubtful], missing[rows[is_doubtful]], (under_masks > least)[is_doubtful])
 
 

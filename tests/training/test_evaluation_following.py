@@ -75,7 +75,9 @@ def test_the_first_true_mask_is_kept(passing_dataset: Path) -> None:
 
 
 def test_choices_that_cannot_be_followed_are_refused(passing_dataset: Path) -> None:
-    with pytest.raises(InputError, match="'guessed' is not one of given, first_mask, first_box"):
+    with pytest.raises(
+        InputError, match="'guessed' is not one of given, alone, first_mask, first_box"
+    ):
         evaluate(passing_dataset, masks="guessed")
     for how in ({"model": "none"}, {"identity": True}, {"prompted": True}):
         with pytest.raises(InputError, match="--masks first_box needs a --model"):

@@ -7,21 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from small_scenes import write_small_library
+from small_scenes import small_parts, write_small_library
 from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from amodal_model.errors import ModelError  # noqa: E402
+from amodal_model.errors import InputError, ModelError  # noqa: E402
 from amodal_model.model_files import find_model  # noqa: E402
 from amodal_model.pictures import LOOK_CHANNELS  # noqa: E402
 from amodal_model.veil_judge import open_judge  # noqa: E402
-from amodal_model.veil_network import VeilNetwork  # noqa: E402
+from amodal_model.veil_network import PICTURE_CHANNELS, VeilNetwork  # noqa: E402
 from amodal_model.veils import Sighting  # noqa: E402
 from amodal_training.batches import SilhouetteSource  # noqa: E402
 from amodal_training.silhouette_shapes import read_library  # noqa: E402
 from amodal_training.veil_command import veil_train  # noqa: E402
+from amodal_training.veil_scenes import write_drawn_veils  # noqa: E402
 from amodal_training.veil_trainer import (  # noqa: E402
     Round,
     VeilConfig,
@@ -91,6 +92,38 @@ def test_a_trained_judge_is_served_as_it_was_trained(tmp_path: Path) -> None:
         open_judge(str(run))(sighting), torch_judge(network)(sighting), atol=1e-3
     )
     assert find_model(run).description["training"]["settings"]["steps"] == 2
+
+
+@pytest.mark.slow
+def test_a_judge_learns_from_pictures_and_keeps_the_one_of_masks(tmp_path: Path) -> None:
+    scenes, run = tmp_path / "scenes", tmp_path / "run"
+    write_drawn_veils(scenes, small_parts(), range(3))
+    app = typer.Typer()
+    app.command()(veil_train)
+    learned = ["--scenes", str(scenes), "--sequences", "16", "--rounds", "1", "--steps", "2"]
+    said = CliRunner().invoke(app, ["-o", str(run), *learned], catch_exceptions=False)
+    assert said.exit_code == 0, said.output
+    network = VeilNetwork(sees_pictures=True, channels=PICTURE_CHANNELS)
+    network.load_state_dict(torch.load(run / "checkpoint.pt", weights_only=True)["network"])
+    served, shown = open_judge(str(run)), some_sighting(has_look=True)
+    assert served.sees_pictures
+    np.testing.assert_allclose(served(shown), torch_judge(network)(shown), atol=1e-3)
+    without = some_sighting()
+    np.testing.assert_array_equal(served(without), open_judge()(without))
+    mixed = shown._replace(has_look=np.array([True, False]))
+    np.testing.assert_allclose(served(mixed)[0], served(shown)[0], atol=1e-5)
+    np.testing.assert_allclose(served(mixed)[1], served(without)[1], atol=1e-5)
+
+
+def test_pictures_are_learned_from_alone(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(veil_train)
+    both = ["-o", str(tmp_path / "run"), "--scenes", str(tmp_path), "--shapes", "some.npz"]
+    with pytest.raises(InputError, match="--scenes is learned from alone"):
+        CliRunner().invoke(app, both, catch_exceptions=False)
+    with pytest.raises(InputError, match="nothing to draw from"):
+        CliRunner().invoke(app, both[:2], catch_exceptions=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_model_of_another_kind_is_no_judge() -> None:

@@ -16,7 +16,9 @@ from amodal_model.clip import Mode
 from amodal_model.errors import InputError
 from amodal_model.source_prompted import PromptedSource
 from amodal_model.stream import AmodalSegmenter
-from amodal_training.evaluation import Evaluation, EvaluationOptions, evaluate_dataset
+from amodal_training.evaluation import Evaluation, EvaluationOptions, evaluate_clips
+from amodal_training.evaluation_alone import AloneSet
+from amodal_training.evaluation_clip import ClipSet, open_evaluation_set
 from amodal_training.evaluation_following import FirstPrompt, following, prompted_source
 from amodal_training.evaluation_identity import evaluate_identity, identity_methods
 from amodal_training.evaluation_method import segmenter_method
@@ -29,6 +31,7 @@ from amodal_training.evaluation_report import print_report, report_json, report_
 from amodal_training.identity_report import identity_json, print_identity
 
 _WIDE = 150
+ALONE = "alone"
 
 MODE = Annotated[Mode, typer.Option(help="causal, or offline: future frames too.")]
 JSON_PATH = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
@@ -59,7 +62,11 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
     ] = None,
     noise: NOISE = False,
     masks: Annotated[
-        str, typer.Option(help="given; or followed by --model: first_mask, first_box of each.")
+        str,
+        typer.Option(
+            help="given; alone: of one object at a time; or followed by --model: first_mask, "
+            "first_box of each."
+        ),
     ] = "given",
     prompted: Annotated[
         bool,
@@ -76,6 +83,8 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
     """Print the figures of a model on a dataset with amodal ground truth, next to the baselines."""
     check_json_path(json_path)
     first = _first_prompt(masks, is_completed=not (model == "none" or identity or prompted))
+    if (prompted or identity) and masks == ALONE:
+        raise InputError(f"--masks {ALONE} goes with neither --prompted nor --identity")
     if prompted:
         segmenter = None if model == "none" else amodal_model.load(model)
         source = prompted_source(follower)
@@ -97,7 +106,10 @@ def evaluate(  # noqa: PLR0913  (every option is an argument)
         None if first is None else following(segmenters[0][1], first, prompted_source(follower))
     )
     options = EvaluationOptions(not no_baselines, flow, limit_clips, True, noise, follow)
-    evaluation = evaluate_dataset(dataset, methods, options)
+    clips: ClipSet = open_evaluation_set(dataset, limit_clips)
+    if masks == ALONE:
+        clips = AloneSet(clips)
+    evaluation = evaluate_clips(clips, methods, options)
     show_evaluation(evaluation, segmenters, mode, json_path)
 
 
@@ -107,7 +119,7 @@ def _first_prompt(masks: str, *, is_completed: bool) -> FirstPrompt | None:
     Raises:
         InputError: no such choice, or no model that completes what is followed.
     """
-    if masks == "given":
+    if masks in {"given", ALONE}:
         return None
     choices: tuple[FirstPrompt, ...] = get_args(FirstPrompt)
     for first in choices:
@@ -115,7 +127,7 @@ def _first_prompt(masks: str, *, is_completed: bool) -> FirstPrompt | None:
             return first
     if masks in choices:
         raise InputError(f"--masks {masks} needs a --model, and measures what it completes")
-    raise InputError(f"--masks {masks!r} is not one of given, {', '.join(choices)}")
+    raise InputError(f"--masks {masks!r} is not one of given, {ALONE}, {', '.join(choices)}")
 
 
 def _evaluate_prompted(

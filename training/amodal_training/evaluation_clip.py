@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +28,7 @@ class EvaluationClip:
         amodal: per evaluated track id, A of each frame.
         unknown: of each frame, where A is not known: taken off from what is measured; A has no
             pixel there. ``None`` where it is known everywhere.
+        images: of the frames, RGB, where they are not those of a video.
     """
 
     video: VideoEntry
@@ -35,6 +36,7 @@ class EvaluationClip:
     visible_frames: tuple[Mapping[int, BoxedMask], ...]
     amodal: Mapping[int, tuple[BoxedMask | None, ...]]
     unknown: tuple[BoxedMask, ...] | None = None
+    images: Sequence[UInt8[np.ndarray, "H W 3"]] | None = None
 
     @property
     def source(self) -> str:
@@ -43,8 +45,8 @@ class EvaluationClip:
 
     @property
     def has_video(self) -> bool:
-        """Whether there are frames to decode."""
-        return self.video_path.exists()
+        """Whether there are frames to look at."""
+        return self.images is not None or self.video_path.exists()
 
     def visible(self, track_id: int) -> list[BoxedMask | None]:
         """Return V of one object in each frame."""
@@ -57,6 +59,9 @@ class EvaluationClip:
             DatasetError: the video cannot be read, or its size or length is not what the mask
                 files say.
         """
+        if self.images is not None:
+            yield from self.images
+            return
         clip, count = open_clip(self.video_path), 0
         if clip.frame_size != self.video.frame_size:
             raise DatasetError(

@@ -21,7 +21,7 @@ from amodal_model.masks import box_mask, subtract
 from amodal_model.youtube_vis import VideoEntry
 from amodal_training.evaluation_clip import EvaluationClip
 from amodal_training.occluders import PasteConfig, PastedSequence, paste_occluders
-from amodal_training.sequences import DatasetSource, MaskSequence
+from amodal_training.sequences import DatasetSource
 
 TARGET, OTHERS = 1, 2
 """Track ids: of the target, and of everything else that shows, as one mask."""
@@ -84,7 +84,9 @@ class DrawnSet:
             rng = np.random.default_rng([self.config.seed, index])
             sequence, drawn = self.source.sample_drawn(rng, self.config.frames)
             pasted = paste_occluders(rng, sequence, self.source, paste)
-            yield drawn_clip(sequence, pasted, (f"drawn-{index}", f"video-{drawn.video_id}"))
+            yield drawn_clip(
+                sequence.frame_size, pasted, (f"drawn-{index}", f"video-{drawn.video_id}")
+            )
 
 
 def open_drawn_set(folder: Path, config: DrawnConfig) -> DrawnSet:
@@ -116,16 +118,16 @@ def open_drawn_set(folder: Path, config: DrawnConfig) -> DrawnSet:
 
 
 def drawn_clip(
-    sequence: MaskSequence, pasted: PastedSequence, names: tuple[str, str]
+    frame_size: tuple[int, int], pasted: PastedSequence, names: tuple[str, str]
 ) -> EvaluationClip:
     """Return a pasted sequence as a clip: the target, and all that covers it as one other object.
 
     Args:
-        sequence: before pasting.
-        pasted: after it.
+        frame_size: ``(height, width)``, pixels.
+        pasted: the sequence.
         names: of the clip and of its source.
     """
-    (height, width), length = sequence.frame_size, len(pasted.own)
+    (height, width), length = frame_size, len(pasted.own)
     (name, source) = names
     unknown = tuple(box_mask(mask.astype(bool)) for mask in pasted.unknown)
     frames = []
@@ -133,9 +135,10 @@ def drawn_clip(
         others = subtract(box_mask(coverage > 0), own)
         frames.append({key: mask for key, mask in ((TARGET, own), (OTHERS, others)) if mask.area})
     answers = [subtract(mask, hole) for mask, hole in zip(pasted.answer, unknown, strict=True)]
+    is_carried = pasted.is_carried or [False] * length
     asked = [
-        None if is_carried or not mask.area else mask
-        for mask, is_carried in zip(answers, pasted.is_carried, strict=True)
+        None if carried or not mask.area else mask
+        for mask, carried in zip(answers, is_carried, strict=True)
     ]
     return EvaluationClip(
         VideoEntry(0, name, width, height, length, 12.0, {"source": source}),
@@ -143,4 +146,5 @@ def drawn_clip(
         tuple(frames),
         {TARGET: tuple(asked)},
         unknown,
+        pasted.images or None,
     )

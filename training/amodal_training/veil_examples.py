@@ -120,7 +120,9 @@ def _examples(sighting: Sighting, sequences: Sequence[PastedSequence], index: in
     own, covered = sighting.seen[:, 0], sighting.seen[:, 1] + sighting.seen[:, 2]
     is_free = (own < 0.5) & (covered < 0.5)
     is_carried = [bool(one.is_carried and one.is_carried[index]) for one in sequences]
-    counts = is_free & (unknown < UNKNOWN_SHARE) & (sighting.usual > ASKED_FROM)
+    # who sees pictures learns what is hidden wherever that is known
+    is_asked = sighting.has_look[:, None, None] | (sighting.usual > ASKED_FROM)
+    counts = is_free & (unknown < UNKNOWN_SHARE) & is_asked
     counts[is_carried] = False
     inputs = inputs_of(sighting)
     return VeilExamples(

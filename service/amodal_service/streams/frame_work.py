@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+from jaxtyping import UInt8
+
 from amodal_client.stream_messages import (
     FrameMeta,
     ModelName,
@@ -25,10 +28,11 @@ from amodal_client.stream_messages import MaskRle as WireRle
 from amodal_client.stream_wire import Codec, Header, Op, encode_meta, pack
 from amodal_model.errors import AmodalError, InputError, LimitError
 from amodal_model.masks import BoxedMask, encode_crop_rle
+from amodal_model.pictures import Picture
 from amodal_model.results import FrameResult, ObjectResult
 from amodal_model.stream import AmodalSegmenter, PreparedStep, StepRequest
 from amodal_model.visible_source import Prompt, VisibleMaskSource
-from amodal_service.coded_images import decode_image, image_size
+from amodal_service.coded_images import decode_image, decode_picture, image_size
 from amodal_service.streams.inputs import client_prompts, given_prompts
 from amodal_service.streams.memory import (
     CodedMask,
@@ -166,15 +170,15 @@ def _prepare(task: Task, segmenter: AmodalSegmenter, started_s: float, began_s: 
         if prompts and options.masks == "given":
             raise InputError("the stream's masks are given: it takes no prompts")
         _check_count(memory, prompts, options.max_objects)
-        visible, finder = _find(task, memory, segmenter, (prompts, removed), gap)
+        visible, finder, shown = _find(task, memory, segmenter, (prompts, removed), gap)
     except InputError as error:
         if not prompts:
             raise
         asked = [each for each in task.orders if isinstance(each.message, PromptMessage)]
         refused = tuple((order, str(error)) for order in asked)
-        visible, finder = _find(task, memory, segmenter, ([], removed), gap)
+        visible, finder, shown = _find(task, memory, segmenter, ([], removed), gap)
     state = _make_room(memory.state, visible, options.max_objects, segmenter)
-    step = segmenter.prepare(StepRequest(None, visible, state, gap, options.remembered))
+    step = segmenter.prepare(StepRequest(shown, visible, state, gap, options.remembered))
     memory = memory._replace(finder=finder, clock=clock)
     decode_s = time.perf_counter() - began_s
     return _Begun(task, step, visible, memory, gap, refused, started_s, decode_s)
@@ -245,8 +249,8 @@ def _find(
     segmenter: AmodalSegmenter,
     orders: tuple[list[Prompt], list[int]],
     gap: float,
-) -> tuple[Mapping[int, BoxedMask], Any]:
-    """Return the visible masks and the finder's state."""
+) -> tuple[Mapping[int, BoxedMask], Any, UInt8[np.ndarray, "H W 3"] | Picture | None]:
+    """Return the visible masks, the finder's state, and what the frame shows."""
     assert memory.state is not None  # noqa: S101  made before
     assert memory.frame_size is not None  # noqa: S101
     prompts, removed = orders
@@ -256,7 +260,8 @@ def _find(
         named = {each.track_id: each.mask for each in given if each.track_id is not None}
         are_masks = len(named) == len(given) and None not in named.values()
         if are_masks and memory.finder is None:
-            return {key: mask for key, mask in named.items() if mask is not None}, None
+            visible = {key: mask for key, mask in named.items() if mask is not None}
+            return visible, None, _picture(frame, size) if segmenter.sees_pictures else None
         prompts = given
     named_now = {each.track_id for each in prompts}  # what is given again is not forgotten
     removals = [Prompt(key, remove=True) for key in removed if key not in named_now]
@@ -273,7 +278,17 @@ def _find(
     if len(visible) > options.max_objects:
         largest = sorted(visible, key=lambda key: -visible[key].area)[: options.max_objects]
         visible = {key: visible[key] for key in sorted(largest)}
-    return visible, finder
+    return visible, finder, image
+
+
+def _picture(frame: Incoming, size: tuple[int, int]) -> Picture | None:
+    """Return what the image beside given masks shows; ``None`` for a broken one: they go on."""
+    if frame.header.codec == Codec.NONE:
+        return None
+    try:
+        return decode_picture(frame.header.codec, frame.payload, size)
+    except InputError:
+        return None
 
 
 def _make_room(
