@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
 import pytest
 
@@ -150,3 +151,77 @@ def test_offline_a_box_is_whole_that_shows_whole_only_later(shipped: AmodalSegme
     causal, _ = play(shipped, frames)
     assert mask_iou(causal[5].amodal, box_at(0)) < 0.6
     assert mask_iou(found[5].amodal, box_at(0)) > 0.8
+
+
+def _texture(seed: int, tint: tuple[int, int, int]) -> np.ndarray:
+    """Return a soft texture of a colour, of the frame's size."""
+    noise = np.random.default_rng(seed).normal(0, 60, (*SIZE, 3)).astype(np.float32)
+    soft = cv2.GaussianBlur(noise, (0, 0), 2) * 3
+    return np.asarray(np.clip(soft + np.array(tint), 0, 255), np.uint8)
+
+
+BACKGROUND, SKIN, WALL = (
+    _texture(seed, tint)
+    for seed, tint in ((0, (120, 120, 110)), (1, (190, 70, 60)), (2, (50, 90, 150)))
+)
+
+
+def picture_of(shown: BoxedMask, wall: BoxedMask | None = None) -> np.ndarray:
+    """Return an image of an object before a background, and of a wall before both."""
+    image = BACKGROUND.copy()
+    image[shown.full()] = SKIN[shown.full()]
+    if wall is not None:
+        image[wall.full()] = WALL[wall.full()]
+    return image
+
+
+def shown(
+    segmenter: AmodalSegmenter, frames: Sequence[tuple[BoxedMask, np.ndarray]]
+) -> list[ObjectResult]:
+    """Return the results of one object with its pictures."""
+    state, found = segmenter.start(SIZE), []
+    for mask, image in frames:
+        result, state = segmenter.step(image, {1: mask}, state)
+        found.append(result.objects[0])
+    return found
+
+
+def test_a_picture_shows_the_wall_that_has_no_mask(shipped: AmodalSegmenter) -> None:
+    visible = [each[1] for each in frames_without_mask_of_wall()]
+    seen = [(visible[t], picture_of(box_at(t), wall_at(t))) for t in range(LENGTH)]
+    found = shown(shipped, seen)
+    by_masks, _ = play(shipped, [{1: mask} for mask in visible])
+    hidden = range(16, 32)
+    ours, theirs = (
+        np.mean([mask_iou(each[t].amodal, box_at(t)) for t in hidden]) for each in (found, by_masks)
+    )
+    assert ours > theirs
+    assert ours > 0.8
+    for t in (*range(8), *range(41, LENGTH)):
+        assert mask_iou(found[t].amodal, box_at(t)) > 0.95, t
+
+
+def test_a_picture_shows_that_a_box_was_cut_off(shipped: AmodalSegmenter) -> None:
+    """What is gone shows the background that was beside it, and nothing that came."""
+
+    def left(frame: int) -> BoxedMask:
+        return rectangle(70 + 2.5 * min(max(frame - 8, 0), 14), 35, 130, 85)
+
+    found = shown(shipped, [(left(t), picture_of(left(t))) for t in range(LENGTH)])
+    for t in range(30, LENGTH):
+        assert mask_iou(found[t].amodal, left(t)) > 0.9, t
+
+
+def test_pictures_are_kept_in_saved_states(shipped: AmodalSegmenter) -> None:
+    visible = [each[1] for each in frames_without_mask_of_wall()]
+    images = [picture_of(box_at(t), wall_at(t)) for t in range(LENGTH)]
+    state, whole = shipped.start(SIZE), []
+    for t in range(LENGTH):
+        if t == 20:
+            state = shipped.load_state(shipped.save_state(state))
+        result, state = shipped.step(images[t], {1: visible[t]}, state)
+        whole.append(result.objects[0])
+    for one, other in zip(
+        shown(shipped, list(zip(visible, images, strict=True))), whole, strict=True
+    ):
+        assert mask_iou(one.amodal, other.amodal) == 1

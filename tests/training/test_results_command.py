@@ -202,7 +202,7 @@ def test_runs_are_trained_recorded_and_written(
     assert [bool(one.pop("about")) for one in settings] == [True, True]
     assert settings[0] == settings[1], "labels are the only difference"
     assert {variant for name, variant in records if name == "shipped"} == {
-        *("causal", "offline", "noise", "first_mask", "first_box")
+        *("causal", "offline", "noise", "alone", "first_mask", "first_box")
     }
     page = (docs / "results.md").read_text()
     assert "memory - no_memory" in page

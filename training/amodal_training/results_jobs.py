@@ -11,7 +11,9 @@ import torch
 
 import amodal_model
 from amodal_model.stream import AmodalSegmenter
-from amodal_training.evaluation import EvaluationOptions, evaluate_dataset
+from amodal_training.evaluation import EvaluationOptions, evaluate_clips
+from amodal_training.evaluation_alone import AloneSet
+from amodal_training.evaluation_clip import open_evaluation_set
 from amodal_training.evaluation_following import FirstPrompt, following
 from amodal_training.evaluation_method import Method, segmenter_method
 from amodal_training.results_methods import TrainingData, job_method, run_config, train_job
@@ -28,7 +30,8 @@ from amodal_training.rollout import Following
 
 SHIPPED = "shipped"
 FOLLOWED: tuple[FirstPrompt, ...] = get_args(FirstPrompt)
-VARIANTS = ("causal", "offline", "noise", *FOLLOWED)
+ALONE = "alone"
+VARIANTS = ("causal", "offline", "noise", ALONE, *FOLLOWED)
 
 Say = Callable[[str], None]
 
@@ -105,8 +108,8 @@ def _as_json(settings: Mapping[str, Any]) -> Any:
 def record_shipped(places: Places, say: Say, model: str = SHIPPED) -> bool:
     """Evaluate the shipped model where a record of it is missing.
 
-    Causal, offline, with disturbed masks, and with masks followed from prompts; each is written
-    when it is done.
+    Causal, offline, with disturbed masks, with the mask of one object alone, and with masks
+    followed from prompts; each is written when it is done.
 
     A record of another model than the one that is shipped now, or of other datasets, counts as
     missing.
@@ -137,12 +140,14 @@ def record_shipped(places: Places, say: Say, model: str = SHIPPED) -> bool:
         for mode in ("causal", "offline"):
             write(mode, {name: methods[mode] for name, methods in measured.items()})
     others = EvaluationOptions(flow=False, limit_clips=places.limit_clips)
-    other_masks: dict[str, EvaluationOptions] = {"noise": others._replace(noise=True)}
+    other_masks = {"noise": others._replace(noise=True), ALONE: others}
     for first in FOLLOWED:
         other_masks[first] = others._replace(follow=following(segmenter, first))
     for variant in (v for v in missing if v in other_masks):
         say(f"shipped: evaluating with other masks, {variant}")
-        measured = _measure([_shipped(segmenter, "causal")], places, other_masks[variant])
+        options = other_masks[variant]
+        causal = [_shipped(segmenter, "causal")]
+        measured = _measure(causal, places, options, is_alone=variant == ALONE)
         write(variant, {name: methods["causal"] for name, methods in measured.items()})
     return True
 
@@ -161,13 +166,18 @@ def _shipped(segmenter: AmodalSegmenter, mode: str) -> Method:
 
 
 def _measure(
-    methods: Sequence[Method], places: Places, options: EvaluationOptions
+    methods: Sequence[Method],
+    places: Places,
+    options: EvaluationOptions,
+    *,
+    is_alone: bool = False,
 ) -> dict[str, dict[str, DatasetRecord]]:
     """Return by dataset and method what is recorded."""
     found = {}
     for benchmark in places.benchmarks:
-        evaluation = evaluate_dataset(benchmark, methods, options)
-        found[evaluation.dataset] = {
+        clips = open_evaluation_set(benchmark, options.limit_clips)
+        evaluation = evaluate_clips(AloneSet(clips) if is_alone else clips, methods, options)
+        found[clips.name] = {
             method.name: dataset_record(evaluation, method.name) for method in methods
         }
     return found

@@ -44,7 +44,8 @@ out, and not the shipped weights. A network without memory starts from nothing, 
 what it remembers: longer training may narrow their difference. Of the benchmarks, tabletop is made
 by the same generator (from other seeds), davis-composite is not.
 """
-_RGB = """With and without RGB is no row: the network takes masks alone, no image channel was built.
+_RGB = """With and without RGB is no row: the network takes masks alone. Images are seen by what
+judges whether something without a mask hides an object (docs/decisions/0018-pictures.md).
 """
 _SAID = """Of tabletop, by `miou_occ` of a track, causal; green: the truth, magenta: predicted,
 tinted: visible. The renderings show HOPE groceries (CC BY-SA 4.0), Google scanned objects (CC BY
@@ -64,10 +65,13 @@ anew.
 _FOLLOWED = """Masks from the first mask, or box: of each object the first true visible mask, or
 its box, is the only prompt; from there on it is followed as `amodal annotate --prompts` does it,
 without a correction (`amodal evaluate DATASET --masks first_mask`, `first_box`). What is measured
-stays as with given masks; P is united with the mask that was found.
+stays as with given masks; P is united with the mask that was found. One object's masks alone:
+whatever hides it has no mask, as where one object is named and a hand passes before it
+(`--masks alone`); the images are there.
 """
 _OTHER_MASKS = {
     "noise": "disturbed masks",
+    "alone": "one object's masks alone",
     "first_mask": "masks from the first mask",
     "first_box": "masks from the first box",
 }
