@@ -38,6 +38,7 @@ from amodal_model.veils import (
     moved,
     recalled,
     renew,
+    ways_to_judge,
 )
 from amodal_model.views import View, crops_of, with_noise, with_stand_ins
 from amodal_model.window_fit import fit_windows
@@ -159,23 +160,25 @@ def _without_veiled(
     has_look = _have_looks(before, views)
     old = np.flatnonzero(~tracks.is_new)
     seen = search[:, :, SEARCH_MARGIN:-SEARCH_MARGIN, SEARCH_MARGIN:-SEARCH_MARGIN]
-    doubts = find_doubts(tracks.usual[old], seen, tracks.misfit[old], has_look[old])
-    if not len(doubts.rows):
-        return tracks
-    rows = old[doubts.rows]
-    asked = Tracks(*(field[rows] for field in tracks))
-    context = _context(asked, gap, asked.misfit)
-    maps = asked.usual, asked.veil, asked.template.prod(1)
-    looks = _looks(
-        rows, has_look, views, (before.window, tracks.window), (tracks.look, tracks.colours)
-    )
-    shown = seen[doubts.rows], context, asked.misfit, looks, has_look[rows]
-    sighting = Sighting(rows, asked.window, *maps, *shown)
-    veils = find_veils(doubts, sighting, judge, in_doubt=True)
-    template = tracks.template.copy()
-    for row, veil in zip(rows.tolist(), veils, strict=True):
-        if veil.any():
-            template[row, 1] *= cv2.dilate(veil.view(np.uint8), _BESIDE_VEIL) == 0
+    windows, kept = (before.window, tracks.window), (tracks.look, tracks.colours)
+    template = tracks.template
+    for by_look in ways_to_judge(has_look):
+        doubts = find_doubts(tracks.usual[old], seen, tracks.misfit[old], by_look[old])
+        if not len(doubts.rows):
+            continue
+        rows = old[doubts.rows]
+        asked = Tracks(*(field[rows] for field in tracks))
+        context = _context(asked, gap, asked.misfit)
+        maps = asked.usual, asked.veil, asked.template.prod(1)
+        looks = _looks(rows, by_look, views, windows, kept)
+        shown = seen[doubts.rows], context, asked.misfit, looks, by_look[rows]
+        sighting = Sighting(rows, asked.window, *maps, *shown)
+        veils = find_veils(doubts, sighting, judge, in_doubt=True)
+        if veils.any() and template is tracks.template:
+            template = template.copy()
+        for row, veil in zip(rows.tolist(), veils, strict=True):
+            if veil.any():
+                template[row, 1] *= cv2.dilate(veil.view(np.uint8), _BESIDE_VEIL) == 0
     return tracks._replace(template=template)
 
 
@@ -199,17 +202,20 @@ def _look_for_veils(
     usual, seen = moved(tracks.usual, inputs.theta), halved(inputs.crop)
     has_look = _have_looks(tracks, views)
     colours = moved_colours(tracks.colours, inputs.theta)
-    doubts = find_doubts(usual, seen, tracks.misfit, has_look)
+    windows, kept = (window, tracks.window), (tracks.look, colours)
     veils = np.zeros(usual.shape, bool)
-    if len(doubts.rows):
+    for by_look in ways_to_judge(has_look):
+        doubts = find_doubts(usual, seen, tracks.misfit, by_look)
+        if not len(doubts.rows):
+            continue
         rows = doubts.rows
         asked = Tracks(*(field[rows] for field in tracks))
         before = asked.veil.astype(np.float32), asked.template.prod(1)
         veil, latest = (moved(maps, inputs.theta[rows]) for maps in before)
-        looks = _looks(rows, has_look, views, (window, tracks.window), (tracks.look, colours))
-        shown = seen[rows], inputs.context[rows], asked.misfit, looks, has_look[rows]
+        looks = _looks(rows, by_look, views, windows, kept)
+        shown = seen[rows], inputs.context[rows], asked.misfit, looks, by_look[rows]
         sighting = Sighting(rows, asked.window, usual[rows], veil > 0.5, latest, *shown)
-        veils[rows] = find_veils(doubts, sighting, judge)
+        veils[rows] |= find_veils(doubts, sighting, judge)
     tracks = tracks._replace(usual=renew(usual, seen, veils, gap), veil=veils)
     return _with_looks(tracks, views, seen[:, 0], colours)
 

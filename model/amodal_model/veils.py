@@ -9,7 +9,7 @@ put back to what the object usually shows, and kept as under any other mask.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import cv2
@@ -27,8 +27,7 @@ them: rims of a pixel or two are a place or a contour that is a little off."""
 LEAST_SHOWN = 8.0
 """Template pixels of an object that must show."""
 STIFF_MISFIT = 0.1
-"""Usual misfit of an object above which what is missing is taken for its bending, where no picture
-tells otherwise."""
+"""Usual misfit of an object above which what is missing is taken for its bending by masks alone."""
 RISE = 0.05
 """How far one frame's mask raises what is usually seen."""
 FALL = 0.03
@@ -43,7 +42,7 @@ SURE_LOGIT = 1.3
 """The same of objects that other masks cover too: what is missing is more often misplaced there."""
 DOUBT_LOGIT = 0.0
 """Logit above which an object is not placed by a missing pixel: its veil would carry it along."""
-SEEN_VEIL, SEEN_SURE, SEEN_DOUBT = 0.2, 1.3, 0.0
+SEEN_VEIL, SEEN_SURE, SEEN_DOUBT = 0.5, 2.0, 0.0
 """The three where the judge has seen pictures."""
 SEEN_SHOULD_SHOW, SEEN_LEAST_SHOWN = 0.05, 1.0
 """And from where on it is asked: whatever showed in the last seconds may be hidden."""
@@ -96,6 +95,16 @@ class Doubts(NamedTuple):
     is_covered: Bool[np.ndarray, " K"]
 
 
+def ways_to_judge(has_look: Bool[np.ndarray, " N"]) -> Iterator[Bool[np.ndarray, " N"]]:
+    """Yield how objects are judged, one way after the other: a veil is what either of them says.
+
+    By masks alone all of them, those that are stiff; then, by what pictures show, who has some.
+    """
+    yield np.zeros_like(has_look)
+    if has_look.any():
+        yield has_look
+
+
 def find_doubts(
     usual: Float32[np.ndarray, "N 48 48"],
     seen: Float32[np.ndarray, "N 3 48 48"],
@@ -108,12 +117,13 @@ def find_doubts(
         usual: what is usually seen of them, [0, 1].
         seen: own mask, others, outside, [0, 1].
         usual_misfit: of each, see `track_state.Tracks`.
-        has_look: whether pictures show what is missing.
+        has_look: who is judged by pictures, and nobody else then; by masks where it is nobody.
     """
     own, covered = seen[:, 0], seen[:, 1] + seen[:, 2]
     should_show = usual > np.where(has_look, SEEN_SHOULD_SHOW, SHOULD_SHOW)[:, None, None]
     missing = should_show & (own < 0.5) & (covered < 0.5)
-    rows = np.flatnonzero(((usual_misfit < STIFF_MISFIT) | has_look) & _inner(missing).any((1, 2)))
+    is_asked = has_look if has_look.any() else usual_misfit < STIFF_MISFIT
+    rows = np.flatnonzero(is_asked & _inner(missing).any((1, 2)))
     expected, shown = _areas(should_show[rows]), own[rows].sum((1, 2))
     under_masks = _areas(should_show[rows] & (covered[rows] > 0.5))
     least = LEAST_MISSING * expected

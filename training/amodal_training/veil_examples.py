@@ -80,13 +80,13 @@ def draw_examples(
 
     def watch(index: int, rows: list[int]) -> VeilJudge:
         def judge(sighting: Sighting) -> Float32[np.ndarray, "N 48 48"]:
+            if sees_pictures and not sighting.has_look.any():
+                return np.full(sighting.usual.shape, -CERTAIN, np.float32)
             which = [rows[each] for each in sighting.rows.tolist()]
             examples = _examples(sighting, [sequences[row] for row in which], index)
             if not sees_pictures:
                 examples = examples._replace(looks=examples.looks[:, :0])
             is_kept = rng.random(len(which)) < kept_share
-            if sees_pictures:
-                is_kept &= sighting.has_look
             found.append(VeilExamples(*(field[is_kept] for field in examples)))
             return _said(sighting, [guides[row] for row in which], examples.hidden)
 

@@ -209,7 +209,7 @@ def pasted_of(
     own, coverage, answers, unknowns = [], [], [], []
     for index in order:
         label = scene.labels[index]
-        visible = (label == target).astype(np.uint8)
+        visible = shows = (label == target).astype(np.uint8)
         covered = is_seen[label].astype(np.uint8)
         if is_noisy:
             visible, covered = disturb(rng, visible, covered)
@@ -217,7 +217,8 @@ def pasted_of(
         coverage.append(visible + covered)
         whole = scene.wholes[index]
         answers.append(box_mask((whole & (1 << (target - 1))) > 0))
-        unknowns.append(((whole & rest) > 0).astype(np.uint8))
+        # what shows and its mask leaves out is not hidden
+        unknowns.append((((whole & rest) > 0) | (shows > visible)).astype(np.uint8))
     images = [scene.images[index] for index in order]
     return PastedSequence(own, coverage, answers, unknowns, images=images)
 
