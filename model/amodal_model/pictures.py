@@ -27,17 +27,10 @@ class Picture:
     Args:
         image: RGB.
         longest: pixels of the longer side of what is kept of it.
-        frame_size: ``(height, width)`` of the frame, where the image is already smaller.
     """
 
-    def __init__(
-        self,
-        image: UInt8[np.ndarray, "H W 3"],
-        longest: int | None = None,
-        *,
-        frame_size: tuple[int, int] | None = None,
-    ) -> None:
-        self.frame_size = frame_size or image.shape[:2]
+    def __init__(self, image: UInt8[np.ndarray, "H W 3"], longest: int | None = None) -> None:
+        self.frame_size = image.shape[:2]
         height, width = image.shape[:2]
         shrink = 1.0 if longest is None else longest / max(height, width)
         if shrink < 1:

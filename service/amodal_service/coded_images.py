@@ -10,10 +10,7 @@ from jaxtyping import UInt8
 
 from amodal_client.stream_wire import Codec
 from amodal_model.errors import InputError
-from amodal_model.pictures import Picture
 
-HALVED_FROM = 320
-"""Pixels of the longer side from which half of them are enough for the picture in windows."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -57,42 +54,16 @@ def decode_image(
     Raises:
         InputError: it cannot be decoded.
     """
+    data = np.frombuffer(payload, np.uint8)
     if codec == Codec.RGB8:
-        return np.frombuffer(payload, np.uint8).reshape(*size, 3)
-    image = _decoded(codec, payload, cv2.IMREAD_COLOR_RGB)
-    if image.shape[:2] != size:
-        raise InputError(f"{Codec(codec).name} image cannot be decoded")
-    return np.asarray(image, np.uint8)
-
-
-def decode_picture(codec: int, payload: memoryview, size: tuple[int, int]) -> Picture:
-    """Return an image of which only the picture in windows is wanted: half a JPEG costs less.
-
-    Raises:
-        InputError: it cannot be decoded.
-    """
-    if codec != Codec.JPEG or max(size) < HALVED_FROM:
-        return Picture(decode_image(codec, payload, size))
-    image = _decoded(codec, payload, cv2.IMREAD_REDUCED_COLOR_2)
-    half = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return Picture(np.asarray(half, np.uint8), frame_size=size)
-
-
-def _decoded(codec: int, payload: memoryview, flags: int) -> np.ndarray:
-    """Return what OpenCV decodes.
-
-    Raises:
-        InputError: nothing.
-    """
+        return data.reshape(*size, 3)
     try:
-        image = cv2.imdecode(
-            np.frombuffer(payload, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION
-        )
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise InputError(f"image cannot be decoded: {error.err}") from None
-    if image is None:
+    if image is None or image.shape[:2] != size:
         raise InputError(f"{Codec(codec).name} image cannot be decoded")
-    return np.asarray(image)
+    return np.asarray(image, np.uint8)
 
 
 def _png_size(payload: memoryview) -> tuple[int, int]:

@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 
 from amodal_client.stream_wire import Codec
 from amodal_model.errors import InputError
-from amodal_model.geometry import Window
-from amodal_model.pictures import Picture
-from amodal_service.coded_images import decode_image, decode_picture, image_size
+from amodal_service.coded_images import decode_image, image_size
 
 
 def picture(height: int = 30, width: int = 41) -> np.ndarray:
@@ -46,21 +44,6 @@ def test_a_png_comes_out_as_it_went_in() -> None:
     payload = coded(".png", picture())
     assert image_size(Codec.PNG, payload, (30, 41)) == (30, 41)
     assert np.array_equal(decode_image(Codec.PNG, payload, (30, 41)), picture())
-
-
-@pytest.mark.parametrize(("kind", "codec"), [(".jpg", Codec.JPEG), (".png", Codec.PNG)])
-@pytest.mark.parametrize("size", [(241, 403), (30, 41)])
-def test_a_picture_shows_in_windows_what_the_image_does(
-    kind: str, codec: Codec, size: tuple[int, int]
-) -> None:
-    smooth = cv2.GaussianBlur(picture(*size), (0, 0), 6)
-    payload = coded(kind, smooth, cv2.IMWRITE_JPEG_QUALITY, 95)
-    window = Window(0.6 * size[1], 0.4 * size[0], 0.5 * size[0], 0.3)
-    whole = Picture(decode_image(codec, payload, size)).within(window)
-    found = decode_picture(codec, payload, size).within(window)
-    assert np.abs(found.astype(int) - whole).max() <= 3
-    with pytest.raises(InputError, match="image cannot be decoded"):
-        decode_picture(codec, payload[:40], size)
 
 
 def test_raw_pixels_are_as_many_as_the_header_says() -> None:

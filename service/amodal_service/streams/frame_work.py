@@ -28,11 +28,10 @@ from amodal_client.stream_messages import MaskRle as WireRle
 from amodal_client.stream_wire import Codec, Header, Op, encode_meta, pack
 from amodal_model.errors import AmodalError, InputError, LimitError
 from amodal_model.masks import BoxedMask, encode_crop_rle
-from amodal_model.pictures import Picture
 from amodal_model.results import FrameResult, ObjectResult
 from amodal_model.stream import AmodalSegmenter, PreparedStep, StepRequest
 from amodal_model.visible_source import Prompt, VisibleMaskSource
-from amodal_service.coded_images import decode_image, decode_picture, image_size
+from amodal_service.coded_images import decode_image, image_size
 from amodal_service.streams.inputs import client_prompts, given_prompts
 from amodal_service.streams.memory import (
     CodedMask,
@@ -249,8 +248,8 @@ def _find(
     segmenter: AmodalSegmenter,
     orders: tuple[list[Prompt], list[int]],
     gap: float,
-) -> tuple[Mapping[int, BoxedMask], Any, UInt8[np.ndarray, "H W 3"] | Picture | None]:
-    """Return the visible masks, the finder's state, and what the frame shows."""
+) -> tuple[Mapping[int, BoxedMask], Any, UInt8[np.ndarray, "H W 3"] | None]:
+    """Return the visible masks, the finder's state, and the image if it had to be decoded."""
     assert memory.state is not None  # noqa: S101  made before
     assert memory.frame_size is not None  # noqa: S101
     prompts, removed = orders
@@ -261,7 +260,7 @@ def _find(
         are_masks = len(named) == len(given) and None not in named.values()
         if are_masks and memory.finder is None:
             visible = {key: mask for key, mask in named.items() if mask is not None}
-            return visible, None, _picture(frame, size) if segmenter.sees_pictures else None
+            return visible, None, None
         prompts = given
     named_now = {each.track_id for each in prompts}  # what is given again is not forgotten
     removals = [Prompt(key, remove=True) for key in removed if key not in named_now]
@@ -279,16 +278,6 @@ def _find(
         largest = sorted(visible, key=lambda key: -visible[key].area)[: options.max_objects]
         visible = {key: visible[key] for key in sorted(largest)}
     return visible, finder, image
-
-
-def _picture(frame: Incoming, size: tuple[int, int]) -> Picture | None:
-    """Return what the image beside given masks shows; ``None`` for a broken one: they go on."""
-    if frame.header.codec == Codec.NONE:
-        return None
-    try:
-        return decode_picture(frame.header.codec, frame.payload, size)
-    except InputError:
-        return None
 
 
 def _make_room(

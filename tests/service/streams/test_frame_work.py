@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from live_streams import (
@@ -230,43 +229,26 @@ def test_orders_wait_for_their_frame() -> None:
     assert [each.at for each in later] == [5]
 
 
-def shown_to_judge(
-    *sent: bytes, codec: Codec = Codec.RGB8, sees_pictures: bool = True
-) -> list[bool]:
-    """Return whether pictures of a growing gap were shown to the judge, frame by frame.
-
-    Args:
-        sent: the images beside given masks of a box that loses its right half.
-        codec: of the images.
-        sees_pictures: whether the segmenter's judge does.
-    """
+@pytest.mark.parametrize(
+    ("has_ids", "sees_pictures"), [(True, True), (False, True), (False, False)]
+)
+def test_images_that_are_decoded_are_shown_to_the_judge_of_veils(
+    has_ids: bool, sees_pictures: bool
+) -> None:
+    """Beside masks with ids nobody needs the image: it is not decoded for this alone."""
     asked: list[bool] = []
 
     def judge(sighting: Sighting) -> np.ndarray:
         asked.extend(sighting.has_look.tolist())
         return np.full(sighting.usual.shape, -9, np.float32)
 
-    plain = plain_segmenter()
-    segmenter = AmodalSegmenter(plain.engine, judge=judge, sees_pictures=sees_pictures)
-    memory = StreamMemory()
-    for index, image in enumerate(sent):
+    segmenter = AmodalSegmenter(plain_segmenter().engine, judge=judge, sees_pictures=sees_pictures)
+    memory, finder = StreamMemory(), SOURCES["given"].make(Runtime("cpu"))
+    for index in range(3):
         mask = box(8, 8, 40 if index < 2 else 20, 30)
-        frame = incoming(index, [given(1, mask)], image, codec=int(codec))
-        (done,) = work_on([task(frame, memory)], segmenter)
+        sent = [given(1 if has_ids else None, mask)]
+        frame = incoming(index, sent, IMAGE.tobytes(), codec=int(Codec.RGB8))
+        (done,) = work_on([task(frame, memory, (), finder)], segmenter)
         assert not done.error
         memory = done.memory
-    return sorted(set(asked))
-
-
-def test_images_beside_given_masks_are_shown_to_the_judge_of_veils() -> None:
-    image = IMAGE.tobytes()
-    assert shown_to_judge(image, image, image) == [True]
-    assert shown_to_judge(image, image, image, sees_pictures=False) == [False]
-    assert shown_to_judge(b"", b"", b"", codec=Codec.NONE) == [False]
-
-
-def test_given_masks_do_without_an_image_that_is_damaged() -> None:
-    whole = cv2.imencode(".jpg", IMAGE)[1].tobytes()
-    assert shown_to_judge(whole, whole, whole, codec=Codec.JPEG) == [True]
-    header = whole[: whole.index(b"\xff\xda")]
-    assert shown_to_judge(whole, whole, header, codec=Codec.JPEG) == [False]
+    assert any(asked) == (sees_pictures and not has_ids)
