@@ -42,8 +42,8 @@ SURE_LOGIT = 1.3
 """The same of objects that other masks cover too: what is missing is more often misplaced there."""
 DOUBT_LOGIT = 0.0
 """Logit above which an object is not placed by a missing pixel: its veil would carry it along."""
-SEEN_VEIL, SEEN_SURE, SEEN_DOUBT = 0.5, 2.0, 0.0
-"""The three where the judge has seen pictures."""
+SEEN_VEIL, SEEN_DOUBT = (0.5, 2.0), (0.0, 1.5)
+"""The same where the judge has seen pictures: of who is alone in its window, and of others."""
 SEEN_SHOULD_SHOW, SEEN_LEAST_SHOWN = 0.05, 1.0
 """And from where on it is asked: whatever showed in the last seconds may be hidden."""
 _REMEMBERED = tuple(MAP_NAMES.index(name) for name in ("latest", "average", "keyframe"))
@@ -143,9 +143,11 @@ def find_veils(
         judge: of what is missing.
         in_doubt: also where a veil is only possible, of objects that no other mask covers.
     """
-    masks, pictures = (DOUBT_LOGIT, SEEN_DOUBT) if in_doubt else (VEIL_LOGIT, SEEN_VEIL)
-    by_masks = np.where(doubts.is_covered, SURE_LOGIT, masks)
-    by_pictures = np.where(doubts.is_covered, SEEN_SURE, pictures)
+    by_masks = np.where(doubts.is_covered, SURE_LOGIT, DOUBT_LOGIT if in_doubt else VEIL_LOGIT)
+    # where others have masks, most of what hides an object has one too
+    is_beside = sighting.seen[:, 1].any((1, 2))
+    alone, beside = SEEN_DOUBT if in_doubt else SEEN_VEIL
+    by_pictures = np.where(is_beside, beside, alone)
     least = np.where(sighting.has_look, by_pictures, by_masks)
     return np.asarray(doubts.missing & (judge(sighting) > least[:, None, None]), bool)
 
