@@ -65,9 +65,10 @@ anew.
 _FOLLOWED = """Masks from the first mask, or box: of each object the first true visible mask, or
 its box, is the only prompt; from there on it is followed as `amodal annotate --prompts` does it,
 without a correction (`amodal evaluate DATASET --masks first_mask`, `first_box`). What is measured
-stays as with given masks; P is united with the mask that was found. One object's masks alone:
-whatever hides it has no mask, as where one object is named and a hand passes before it
-(`--masks alone`); the images are there.
+stays as with given masks; P is united with the mask that was found.
+"""
+_ALONE = """One object's masks alone: whatever hides it has no mask, as where one object is named
+and a hand passes before it (`--masks alone`); the images are there.
 """
 _OTHER_MASKS = {
     "noise": "disturbed masks",
@@ -107,6 +108,7 @@ def write_report(
         "## The shipped model\n",
         *(shipped_table(records, dataset) for dataset in dataset_names(records)),
         _FOLLOWED if {(SHIPPED, "first_mask"), (SHIPPED, "first_box")} & set(records) else "",
+        _ALONE if (SHIPPED, "alone") in records else "",
         "## Best, median and worst\n",
         pictures(images, output.parent),
         "## What fails\n",
