@@ -118,7 +118,8 @@ def moved_colours(
     colours: UInt8[np.ndarray, "N 48 48 4"], theta: Float32[np.ndarray, "N 2 3"]
 ) -> UInt8[np.ndarray, "N 48 48 4"]:
     """Return colours of the old windows in the new ones, see `geometry.old_from_new`."""
-    changed = np.flatnonzero((theta != _SAME).any((1, 2))).tolist()
+    is_moved = (theta != _SAME).any((1, 2))
+    changed = np.flatnonzero(is_moved).tolist() if colours.any() else []
     if changed:
         colours = colours.copy()
     half, side = TEMPLATE_SIDE / 2, (TEMPLATE_SIDE, TEMPLATE_SIDE)
