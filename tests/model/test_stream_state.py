@@ -14,7 +14,7 @@ from amodal_model.masks import (
 from amodal_model.stream import AmodalSegmenter
 from amodal_model.stream_state import state_bytes
 
-VEILS = ("tracks_usual", "tracks_veil")
+VEILS = tuple(f"tracks_{name}" for name in ("usual", "veil", "look", "colours", "has_look"))
 """Arrays of a state that came with veils."""
 
 

@@ -243,12 +243,12 @@ def test_images_that_are_decoded_are_shown_to_the_judge_of_veils(
         return np.full(sighting.usual.shape, -9, np.float32)
 
     segmenter = AmodalSegmenter(plain_segmenter().engine, judge=judge, sees_pictures=sees_pictures)
-    memory, finder = StreamMemory(), SOURCES["given"].make(Runtime("cpu"))
+    memory = StreamMemory()
     for index in range(3):
         mask = box(8, 8, 40 if index < 2 else 20, 30)
         sent = [given(1 if has_ids else None, mask)]
         frame = incoming(index, sent, IMAGE.tobytes(), codec=int(Codec.RGB8))
-        (done,) = work_on([task(frame, memory, (), finder)], segmenter)
+        (done,) = work_on([task(frame, memory)], segmenter)
         assert not done.error
         memory = done.memory
     assert any(asked) == (sees_pictures and not has_ids)
