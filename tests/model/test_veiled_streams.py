@@ -10,6 +10,7 @@ import pytest
 
 import amodal_model
 from amodal_model.clip import segment_clip
+from amodal_model.errors import InputError
 from amodal_model.masks import BoxedMask, box_mask, mask_iou, subtract
 from amodal_model.results import ObjectResult
 from amodal_model.stream import AmodalSegmenter, StepRequest
@@ -210,6 +211,32 @@ def test_a_picture_shows_that_a_box_was_cut_off(shipped: AmodalSegmenter) -> Non
     found = shown(shipped, [(left(t), picture_of(left(t))) for t in range(LENGTH)])
     for t in range(30, LENGTH):
         assert mask_iou(found[t].amodal, left(t)) > 0.9, t
+
+
+def test_offline_a_picture_shows_the_wall_too(shipped: AmodalSegmenter) -> None:
+    """What is still hidden at the end is seen by the forward direction alone."""
+    visible, walls = zip(
+        *((each[1], wall_at(t)) for t, each in enumerate(frames_without_mask_of_wall()[:30])),
+        strict=True,
+    )
+    masks = [{1: mask} for mask in visible]
+    images = [picture_of(box_at(t), wall) for t, wall in enumerate(walls)]
+    found = list(segment_clip(shipped, masks, SIZE, "offline", images))
+    assert np.mean([mask_iou(found[t].objects[0].amodal, box_at(t)) for t in range(16, 30)]) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("masks", "images", "said"),
+    [
+        (3, 2, "images end after 2 frames, masks go on"),
+        (2, 3, "masks end after 2 frames, images go on"),
+    ],
+)
+def test_a_clip_needs_an_image_a_frame(
+    shipped: AmodalSegmenter, masks: int, images: int, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        list(segment_clip(shipped, [{1: box_at(0)}] * masks, SIZE, "causal", [BACKGROUND] * images))
 
 
 def test_pictures_are_kept_in_saved_states(shipped: AmodalSegmenter) -> None:

@@ -17,7 +17,9 @@ from amodal_model.follower_learned import LearnedFollower
 from amodal_model.model_files import find_helper
 from amodal_training import follow_command
 from amodal_training.follow_command import follow_train, scenes
+from amodal_training.follow_scenes import scene_files
 from amodal_training.follow_trainer import FollowConfig
+from amodal_training.veil_scenes import read_veil_scene
 
 
 def _run(command: object, *arguments: str) -> str:
@@ -29,7 +31,9 @@ def _run(command: object, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-def test_scenes_are_drawn_and_a_network_is_trained_and_served(tmp_path: Path) -> None:
+def test_scenes_are_drawn_and_a_network_is_trained_and_served(
+    tmp_path: Path, passing_dataset: Path
+) -> None:
     (tmp_path / "footage").mkdir()
     for name in ("a.mp4", "b.mp4", "c.mp4"):
         write_small_clip(tmp_path / "footage", name, 4)
@@ -40,6 +44,12 @@ def test_scenes_are_drawn_and_a_network_is_trained_and_served(tmp_path: Path) ->
         scenes, str(tmp_path / "footage"), "-o", drawn, "--shapes", str(shapes), "--drawn", "2"
     )
     assert "2 drawn scenes from 2 videos" in said
+    crossed = str(tmp_path / "crossed")
+    kinds = ["--labeled", str(passing_dataset), "--drawn", "1", "--from-labeled", "3", "--veils"]
+    _run(scenes, str(tmp_path / "footage"), "-o", crossed, "--shapes", str(shapes), *kinds)
+    of_drawn = [read_veil_scene(path).drawn.all() for path in scene_files(Path(crossed))]
+    assert sum(of_drawn) == 1
+    assert len(of_drawn) > 1
     said = _run(follow_train, drawn, "-o", str(run), "--minutes", "0.02", "--streams", "2")
     assert "wrote" in said
     assert "run 1" in repr(LearnedFollower(find_helper("follower", run)))

@@ -21,6 +21,7 @@ from amodal_model.masks import BoxedMask, box_mask
 from amodal_model.prompt_masks import Said, first_mask
 from amodal_model.video import open_clip
 from amodal_model.youtube_vis import MaskFile, VideoEntry, read_mask_file
+from amodal_training.scene_cutouts import chosen_videos
 from amodal_training.scene_footage import recoloured
 from amodal_training.scenes import SCENE_FRAMES, SCENE_SIZE, Scene, SceneParts, draw_scene, flows_of
 
@@ -70,7 +71,7 @@ def write_labeled(
 ) -> None:
     """Write one scene a seed from the clips of a dataset with visible masks."""
     masks = read_mask_file(dataset / "visible.json")
-    videos = [v for i, v in enumerate(masks.videos) if (i % 10 == 9) == held_out]
+    videos = chosen_videos(masks, held_out=held_out)
     for seed in seeds:
         path = folder / f"{dataset.name}-{seed:06d}.npz"
         rng = np.random.default_rng(seed)

@@ -78,8 +78,13 @@ def read_cutouts(dataset: Path, *, held_out: bool = False) -> tuple[tuple[Layer,
         held_out: of every tenth clip, which are otherwise left out.
     """
     masks = read_mask_file(dataset / "visible.json")
-    videos = [v for i, v in enumerate(masks.videos) if (i % 10 == 9) == held_out]
+    videos = chosen_videos(masks, held_out=held_out)
     return tuple(each for video in videos for each in _of_video(dataset, masks, video))
+
+
+def chosen_videos(masks: MaskFile, *, held_out: bool) -> list[VideoEntry]:
+    """Return every tenth clip of a dataset, or those that training may see."""
+    return [v for i, v in enumerate(masks.videos) if (i % 10 == 9) == held_out]
 
 
 def _of_video(dataset: Path, masks: MaskFile, video: VideoEntry) -> list[tuple[Layer, ...]]:

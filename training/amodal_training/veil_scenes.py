@@ -20,6 +20,7 @@ from amodal_model.masks import box_mask
 from amodal_model.youtube_vis import read_mask_file
 from amodal_training.follow_scenes import labeled_frames
 from amodal_training.occluders import PastedSequence, disturb, plan_path, stand_beside
+from amodal_training.scene_cutouts import chosen_videos
 from amodal_training.scene_layers import Thing, over
 from amodal_training.scenes import (
     SCENE_SIZE,
@@ -92,7 +93,7 @@ def write_crossed_veils(
 ) -> None:
     """Let drawn things cross a clip of a dataset with visible masks, one scene a seed."""
     masks = read_mask_file(dataset / "visible.json")
-    videos = [v for i, v in enumerate(masks.videos) if (i % 10 == 9) == held_out]
+    videos = chosen_videos(masks, held_out=held_out)
     for seed in seeds:
         path = folder / f"{dataset.name}-{seed:06d}.npz"
         rng = np.random.default_rng(seed)
