@@ -124,7 +124,7 @@ def _causal_frames(
     state = _load(source, segmenter, arrays) if arrays else _start(source, segmenter)
     for frame in source.clip.frames(first=first):
         masks, state = _visible_masks(source, segmenter, frame, state)
-        result, stream = segmenter.step(frame.image, masks, state.stream)
+        result, stream = segmenter.step(_looked_at(source, frame), masks, state.stream)
         state = state._replace(stream=stream)
         given = source.given(frame.index)
         record = frame_record(source.video, frame.index, frame.pts_s, result, given)
@@ -136,7 +136,7 @@ def _offline_frames(source: ClipSource, segmenter: AmodalSegmenter) -> Iterator[
     ahead: dict[int, tuple[float, int]] = {}
     size = source.video.frame_size
 
-    def frames() -> Iterator[tuple[Masks, Image]]:
+    def frames() -> Iterator[tuple[Masks, Image | None]]:
         state = _start(source, segmenter)
         for frame in source.clip.frames():
             masks, state = _visible_masks(source, segmenter, frame, state)
@@ -145,13 +145,21 @@ def _offline_frames(source: ClipSource, segmenter: AmodalSegmenter) -> Iterator[
                 stream = segmenter.advance(masks, state.stream, picture=picture)[1]
                 state = state._replace(stream=stream)
             ahead[frame.index] = (frame.pts_s, overlapping_pixels(masks, size))
-            yield masks, frame.image
+            yield masks, _looked_at(source, frame)
 
     results = segment_offline(segmenter, frames(), size)
     for index, result in enumerate(results):
         pts_s, overlap = ahead.pop(index)
         record = frame_record(source.video, index, pts_s, result, source.given(index))
         yield FinishedFrame(record, overlap, None)
+
+
+def _looked_at(source: ClipSource, frame: Frame) -> Image | None:
+    """Return the image of a frame where its masks were found in it.
+
+    Given masks are completed as a stream of them is, whose images nobody decodes.
+    """
+    return frame.image if source.finder is not None else None
 
 
 def _visible_masks(

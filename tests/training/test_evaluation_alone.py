@@ -25,6 +25,7 @@ def test_each_object_is_a_clip_of_its_own(passing_dataset: Path) -> None:
             assert _boxes(each.visible(key)) == _boxes(clip.visible(key))
             assert all(set(masks) <= {key} for masks in each.visible_frames)
             assert each.source == clip.source
+            assert each.is_looked_at > clip.is_looked_at
     assert next(alone, None) is None
     assert AloneSet(together).name == f"{together.name}, each object alone"
 

@@ -34,4 +34,6 @@ class AloneSet:
                     {track_id: masks[track_id]} if track_id in masks else {}
                     for masks in clip.visible_frames
                 )
-                yield replace(clip, visible_frames=own, amodal={track_id: amodal})
+                yield replace(
+                    clip, visible_frames=own, amodal={track_id: amodal}, is_looked_at=True
+                )

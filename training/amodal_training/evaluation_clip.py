@@ -28,6 +28,7 @@ class EvaluationClip:
         amodal: per evaluated track id, A of each frame.
         unknown: of each frame, where A is not known: taken off from what is measured; A has no
             pixel there. ``None`` where it is known everywhere.
+        is_looked_at: whether methods see the frames; with given masks they do not.
         images: of the frames, RGB, where they are not those of a video.
     """
 
@@ -36,17 +37,13 @@ class EvaluationClip:
     visible_frames: tuple[Mapping[int, BoxedMask], ...]
     amodal: Mapping[int, tuple[BoxedMask | None, ...]]
     unknown: tuple[BoxedMask, ...] | None = None
+    is_looked_at: bool = False
     images: Sequence[UInt8[np.ndarray, "H W 3"]] | None = None
 
     @property
     def source(self) -> str:
         """The source sequence, which the bootstrap resamples; the file name where none is said."""
         return str(self.video.other.get("source", self.video.file_name))
-
-    @property
-    def has_video(self) -> bool:
-        """Whether there are frames to look at."""
-        return self.images is not None or self.video_path.exists()
 
     def visible(self, track_id: int) -> list[BoxedMask | None]:
         """Return V of one object in each frame."""

@@ -146,5 +146,6 @@ def drawn_clip(
         tuple(frames),
         {TARGET: tuple(asked)},
         unknown,
+        len(pasted.images) > 0,
         pasted.images or None,
     )

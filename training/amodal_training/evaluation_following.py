@@ -61,7 +61,7 @@ def following(
             found, state = source.find(image, prompts.get(index, ()), state, expected)
             stream = segmenter.advance(found, stream, picture=Picture(image))[1]
             frames.append(found)
-        return replace(clip, visible_frames=tuple(frames))
+        return replace(clip, visible_frames=tuple(frames), is_looked_at=True)
 
     return follow
 

@@ -45,10 +45,10 @@ class Method(NamedTuple):
 
 
 def segmenter_method(name: str, segmenter: AmodalSegmenter, mode: Mode) -> Method:
-    """Return a segmenter as a method; it is given the visible masks, and frames where there are."""
+    """Return a segmenter as a method; it sees visible masks, and frames that are looked at."""
 
     def predict(clip: EvaluationClip) -> dict[int, TrackPrediction]:
-        images = clip.frames() if clip.has_video else None
+        images = clip.frames() if clip.is_looked_at else None
         results = segment_clip(segmenter, clip.visible_frames, clip.video.frame_size, mode, images)
         return collect_results(results, clip.amodal)
 
