@@ -112,9 +112,14 @@ class Client:
         *,
         prompts: Path | str | None = None,
         masks: Masks | None = None,
+        pictures: bool = False,
     ) -> SegmentedClip:
         """Return a short clip's whole silhouettes, answered at once; long ones are for jobs."""
-        return run_blocking(self._flows.segment(clip, visible, mode, prompts=prompts, masks=masks))
+        return run_blocking(
+            self._flows.segment(
+                clip, visible, mode, prompts=prompts, masks=masks, pictures=pictures
+            )
+        )
 
     def submit(  # noqa: PLR0913  (its options have names)
         self,
@@ -124,6 +129,7 @@ class Client:
         *,
         prompts: Source | None = None,
         masks: Masks | None = None,
+        pictures: bool = False,
         outputs: Sequence[str] = (),
         priority: int = 5,
         on_upload: UploadProgress | None = None,
@@ -136,6 +142,7 @@ class Client:
                 mode,
                 prompts=prompts,
                 masks=masks,
+                pictures=pictures,
                 outputs=outputs,
                 priority=priority,
                 on_upload=on_upload,

@@ -60,6 +60,7 @@ class Flows:
         *,
         prompts: Path | str | None = None,
         masks: Masks | None = None,
+        pictures: bool = False,
     ) -> SegmentedClip:
         """Return a short clip's whole silhouettes, answered at once; long ones are for jobs.
 
@@ -69,9 +70,10 @@ class Flows:
             mode: past only, or both directions.
             prompts: in place of ``visible``, a file that says where its objects are.
             masks: ``motion`` where there is neither; else what the files say.
+            pictures: look at the images beside given masks, too, for what hides without a mask.
         """
         read = self._exchange.transport.call
-        options = {"mode": mode, "masks": _choice(visible, prompts, masks)}
+        options = {"mode": mode, "masks": _choice(visible, prompts, masks), **_looks(pictures)}
         files: dict[str, tuple[str | None, bytes] | tuple[None, bytes, str]] = {
             "request": (None, msgspec.json.encode(options), "application/json")
         }
@@ -88,6 +90,7 @@ class Flows:
         *,
         prompts: Source | None = None,
         masks: Masks | None = None,
+        pictures: bool = False,
         outputs: Sequence[str] = (),
         priority: int = 5,
         on_upload: UploadProgress | None = None,
@@ -100,12 +103,13 @@ class Flows:
             mode: past only, or both directions.
             prompts: in place of ``visible``, a file that says where its objects are.
             masks: ``motion`` where there is neither; else what the files say.
+            pictures: look at the images beside given masks, too, for what hides without a mask.
             outputs: beyond amodal.json and frames.csv, such as ``overlay``.
             priority: 0 to 9, higher runs first among one's own.
             on_upload: told of each piece: file, bytes there, size.
         """
         wanted: dict[str, Any] = {"mode": mode, "outputs": list(outputs), "priority": priority}
-        wanted["masks"] = _choice(visible, prompts, masks)
+        wanted |= {"masks": _choice(visible, prompts, masks), **_looks(pictures)}
         uploaded = []
         for part, source in _present(video=clip, visible=visible, prompts=prompts).items():
             if isinstance(source, str) and source.startswith(("http://", "https://")):
@@ -252,6 +256,11 @@ def _choice(visible: Source | None, prompts: Source | None, masks: Masks | None)
         return masks
     has = {None: "neither visible masks nor prompts", "given": "visible masks"}
     raise UsageError(f"masks is {masks!r}, and there are {has.get(by_file, 'prompts')}")
+
+
+def _looks(pictures: bool) -> dict[str, bool]:
+    """Return the option where it is wanted: servers of before do not know it."""
+    return {"pictures": True} if pictures else {}
 
 
 def _present(**sources: Source | None) -> dict[str, Source]:

@@ -36,6 +36,8 @@ class StreamOptions(TypedDict, total=False):
         fps: frame rate of the camera; of what is taken where paced.
         max_objects: followed at the same time (16).
         masks: where visible masks come from: ``given`` with each frame, ``prompted``, ``motion``.
+        pictures: look at the images beside masks given with ids, too, for what hides an object
+            without having a mask itself.
         deadline_ms: after arrival, within which a frame's result is wanted; 0: none.
         delta: leave out on the wire what is as in the result before; results here are whole.
         remembered: also tell what earlier frames showed of hidden parts.
@@ -51,6 +53,7 @@ class StreamOptions(TypedDict, total=False):
     fps: float | None
     max_objects: int
     masks: Masks
+    pictures: bool
     deadline_ms: int
     delta: bool
     remembered: bool
@@ -69,6 +72,7 @@ class StreamRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     fps: float | None = None
     max_objects: int = 16
     masks: Masks = "given"
+    pictures: bool = False
     deadline_ms: int = 0
     delta: bool = False
     remembered: bool = False

@@ -174,6 +174,7 @@ class Job(msgspec.Struct, frozen=True):
 
     Attributes:
         masks: where its visible masks come from.
+        pictures: whether the images beside given masks are looked at, too.
         frames_total: None until the clip has been opened.
         fps: frames per second of the last chunk.
         eta_s: seconds to its end at this rate.
@@ -187,6 +188,7 @@ class Job(msgspec.Struct, frozen=True):
     video_name: str
     frames_done: int
     masks: Masks = "given"
+    pictures: bool = False
     frames_total: int | None = None
     fps: float | None = None
     eta_s: float | None = None

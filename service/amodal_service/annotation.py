@@ -46,6 +46,7 @@ class AnnotateOptions:
     overlay: bool = False
     formats: tuple[str, ...] = ()
     topic: str | None = None
+    pictures: bool = False
 
 
 def annotate(options: AnnotateOptions, reporter: Reporter) -> Path:
@@ -64,6 +65,7 @@ def annotate(options: AnnotateOptions, reporter: Reporter) -> Path:
         reporter.line,
         make_finders=make_finders,
         open_clip=partial(open_clip, topic=options.topic),
+        pictures=options.pictures,
     )
     if options.output.resolve() == options.video.resolve():
         raise InputError(f"{options.output}: is the input; results would overwrite files of it")

@@ -65,6 +65,13 @@ def annotate(  # noqa: PLR0913  (every option is an argument)
         str | None,
         typer.Option(help=f"Find the visible masks: {', '.join(SOURCES)}, or your MODEL.toml."),
     ] = None,
+    pictures: Annotated[
+        bool,
+        typer.Option(
+            "--pictures",
+            help="Look at the images beside given masks, too, for what hides without a mask.",
+        ),
+    ] = False,
     mode: Annotated[Mode, typer.Option(help="Past only, or both directions.")] = "causal",
     model: Annotated[
         str, typer.Option(help="'shipped', 'small', or a folder of train or export.")
@@ -90,6 +97,7 @@ def annotate(  # noqa: PLR0913  (every option is an argument)
         overlay=overlay,
         formats=tuple(dict.fromkeys(formats or ())),
         topic=topic,
+        pictures=pictures,
     )
     with _interruptible(output):
         print(run_annotate(options, Reporter()))

@@ -127,6 +127,7 @@ class JobRun:
             lambda line: None,
             make_finders=self._finders(staged.prompts, masks),
             open_clip=self._open_clip,
+            pictures=job.request.get("pictures", False),
         )
         self._check_limits(self._sources)
         source = self._sources.clips[0]

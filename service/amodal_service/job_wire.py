@@ -17,6 +17,7 @@ def describe_job(database: Database, job: jobs.Job) -> Job:
         state=job.state,
         mode=job.request.get("mode", "causal"),
         masks=job.request.get("masks", "given"),
+        pictures=job.request.get("pictures", False),
         outputs=job.request.get("outputs", []),
         priority=job.priority,
         video_name=job.request["video_name"],

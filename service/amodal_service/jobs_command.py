@@ -20,6 +20,7 @@ from amodal_service.server_options import (
     Completion,
     Formats,
     Found,
+    Pictures,
     Prompts,
     Server,
     Visible,
@@ -61,12 +62,13 @@ def submit(  # noqa: PLR0913  (every option is an argument)
     visible: Visible = None,
     prompts: Prompts = None,
     masks: Found = None,
+    pictures: Pictures = False,
     mode: Completion = "causal",
     formats: Formats = None,
     api_key: ApiKey = None,
 ) -> None:
     """Upload a clip and print the id of its job."""
-    wanted = Wanted(clip, visible, prompts, masks, mode, formats)
+    wanted = Wanted(clip, visible, prompts, masks, mode, formats, pictures)
     with connected(server, api_key) as client, Bars() as bars:
         job = submit_clip(client, wanted, bars)
     typer.echo(job.id)

@@ -11,6 +11,7 @@ from pydantic import (
     Discriminator,
     Field,
     HttpUrl,
+    StrictBool,
     Tag,
     model_validator,
 )
@@ -47,6 +48,13 @@ Masks = Annotated[
     Field(
         description="Where the visible masks come from: `given` in the file `visible`, `prompted` "
         "(found from `prompts`), or `motion` (found where things move; neither file).",
+    ),
+]
+Pictures = Annotated[
+    StrictBool,
+    Field(
+        description="Look at the images beside masks that are given with ids, too, for what hides "
+        "an object without having a mask itself (a hand, a pole)."
     ),
 ]
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -156,9 +164,9 @@ class VisibleFrame(Wire):
 
 
 class SegmentFrames(Wire):
-    """A short clip as visible masks alone; the present network needs no pictures.
+    """A short clip as visible masks alone, completed without pictures.
 
-    To have the masks found, send the clip itself, as multipart.
+    To have the masks found, or pictures looked at, send the clip itself, as multipart.
     """
 
     model_config = ConfigDict(
@@ -190,6 +198,7 @@ class SegmentOptions(Wire):
 
     mode: Mode = "causal"
     masks: Masks = "given"
+    pictures: Pictures = False
     video_name: VideoName = None
 
 
@@ -354,6 +363,7 @@ class JobOptions(Wire):
 
     mode: Mode = "causal"
     masks: Masks = "given"
+    pictures: Pictures = False
     outputs: list[Output] = Field(
         default_factory=list,
         max_length=8,
@@ -426,6 +436,7 @@ class Job(Wire):
     state: JobState
     mode: Mode
     masks: MaskChoice
+    pictures: bool
     outputs: list[Output]
     priority: int
     video_name: str

@@ -14,6 +14,7 @@ from amodal_service.server_options import (
     Completion,
     Formats,
     Found,
+    Pictures,
     Prompts,
     Server,
     Visible,
@@ -33,12 +34,13 @@ def segment(  # noqa: PLR0913  (every option is an argument)
     visible: Visible = None,
     prompts: Prompts = None,
     masks: Found = None,
+    pictures: Pictures = False,
     mode: Completion = "causal",
     formats: Formats = None,
     api_key: ApiKey = None,
 ) -> None:
     """Complete the silhouettes of a clip on a server: the files of 'amodal annotate'."""
-    wanted = Wanted(clip, visible, prompts, masks, mode, formats)
+    wanted = Wanted(clip, visible, prompts, masks, mode, formats, pictures)
     job = None
     try:
         with connected(server, api_key) as client:

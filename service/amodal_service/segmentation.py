@@ -155,11 +155,11 @@ def _offline_frames(source: ClipSource, segmenter: AmodalSegmenter) -> Iterator[
 
 
 def _looked_at(source: ClipSource, frame: Frame) -> Image | None:
-    """Return the image of a frame where its masks were found in it.
+    """Return the image of a frame where it is looked at.
 
-    Given masks are completed as a stream of them is, whose images nobody decodes.
+    Given masks are completed as a stream of them is: with images only where that is asked for.
     """
-    return frame.image if source.finder is not None else None
+    return frame.image if source.is_looked_at else None
 
 
 def _visible_masks(
@@ -198,8 +198,9 @@ def results_fingerprint(
         segmenter: its model, its settings and what it runs on.
         files: what tells the clip's files from others, where they may change.
     """
-    how = [amodal_version(), mode, segmenter.engine.info, repr(segmenter.config)]
-    digest = hashlib.sha256(json.dumps([how, list(files), asdict(source.video)]).encode())
+    made_by = [amodal_version(), mode, segmenter.engine.info, repr(segmenter.config)]
+    how = [made_by, source.is_looked_at, list(files), asdict(source.video)]
+    digest = hashlib.sha256(json.dumps(how).encode())
     for track in source.tracklets:
         digest.update(json.dumps([track.track_id, track.segmentations]).encode())
     if source.finder is not None:

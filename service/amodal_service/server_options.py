@@ -32,6 +32,13 @@ Prompts: TypeAlias = Annotated[
 Found: TypeAlias = Annotated[
     Masks | None, typer.Option(help="'motion': find what moves, with neither of the two.")
 ]
+Pictures: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--pictures",
+        help="Look at the images beside given masks, too, for what hides without a mask.",
+    ),
+]
 Completion: TypeAlias = Annotated[Mode, typer.Option(help="Past only, or both directions.")]
 Formats: TypeAlias = Annotated[
     list[str] | None,
@@ -94,6 +101,7 @@ class Wanted(NamedTuple):
     masks: Masks | None
     mode: Mode
     formats: list[str] | None
+    pictures: bool = False
 
 
 def submit_clip(client: Client, wanted: Wanted, bars: Bars) -> Job:
@@ -104,6 +112,7 @@ def submit_clip(client: Client, wanted: Wanted, bars: Bars) -> Job:
         wanted.mode,
         prompts=wanted.prompts,
         masks=wanted.masks,
+        pictures=wanted.pictures,
         outputs=tuple(dict.fromkeys(wanted.formats or ())),
         on_upload=bars.on_upload,
     )

@@ -130,6 +130,7 @@ class ClipSource:
         tracklets: its objects, by ascending track id; of a clip with a finder those known so
             far, without masks.
         finder: finds the visible masks where no file gives them.
+        pictures: whether given masks are completed with the images, too, see `is_looked_at`.
     """
 
     name: str
@@ -137,6 +138,12 @@ class ClipSource:
     video: VideoEntry
     tracklets: tuple[Tracklet, ...]
     finder: Finder | None = None
+    pictures: bool = False
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether the images tell what hides objects: by a finder, or where it is asked for."""
+        return self.finder is not None or self.pictures
 
     def given(self, frame_index: int) -> dict[int, Rle]:
         """Return the visible masks of a frame as they were given, by track id."""
@@ -204,6 +211,7 @@ def find_sources(
     *,
     make_finders: MakeFinders | None = None,
     open_clip: OpenClip = open_clip,
+    pictures: bool = False,
 ) -> Sources:
     """Return the clips of VIDEO (a file, a folder of frames, a dataset) with their masks.
 
@@ -213,6 +221,7 @@ def find_sources(
         notify: told, in one line, what is left out or assumed.
         make_finders: gives each clip what finds its visible masks, in place of a file.
         open_clip: what decodes.
+        pictures: whether given masks are completed with the images, too.
 
     Raises:
         InputError: missing, unreadable, or masks that do not belong to the clip.
@@ -237,6 +246,7 @@ def find_sources(
         clips = (_source(video.stem, video, entry, masks, open_clip),)
     if not clips:
         raise DatasetError(f"{visible}: its 'videos' list is empty")
+    clips = tuple(replace(clip, pictures=pictures) for clip in clips)
     return Sources(clips, masks, is_dataset)
 
 

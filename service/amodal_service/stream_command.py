@@ -21,7 +21,7 @@ from amodal_model.video_writer import VideoWriter
 from amodal_model.youtube_vis import MAX_FRAMES
 from amodal_service.live_sources import LiveSource, RecordedSource, open_source
 from amodal_service.progress import Reporter
-from amodal_service.server_options import ApiKey, connected
+from amodal_service.server_options import ApiKey, Pictures, connected
 from amodal_service.sources import ClipSource, OpenClip, find_sources, open_clip
 from amodal_service.stream_run import Feed, Sink, run_stream
 from amodal_service.stream_sinks import JsonLines, Overlay, Window
@@ -52,6 +52,7 @@ def stream(  # noqa: PLR0913  (every option is an argument)
     masks: Annotated[
         Masks | None, typer.Option(help="Where visible masks come from [what is given].")
     ] = None,
+    pictures: Pictures = False,
     mode: Annotated[
         Literal["realtime", "lossless"],
         typer.Option(help="The latest frame wins, or every frame counts."),
@@ -76,6 +77,7 @@ def stream(  # noqa: PLR0913  (every option is an argument)
     clip = _given_clip(source, camera, visible, opening, reporter)
     feed = _feed(clip, source, camera, topic)
     feed.is_lossless, feed.max_frames = mode == "lossless", max_frames
+    feed.pictures = pictures
     frame_rate = fps or feed.source.fps
     size: tuple[int, int] | None = None
     if feed.given is not None:
@@ -89,6 +91,7 @@ def stream(  # noqa: PLR0913  (every option is an argument)
             mode=mode,
             fps=frame_rate,
             masks=kind,
+            pictures=pictures,
             frame_size=size,
             remembered=output is not None,
             max_objects=min(MAX_OBJECTS, 64),

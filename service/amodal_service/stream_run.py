@@ -36,6 +36,7 @@ class Feed:
         source: of the frames.
         is_lossless: whether every frame counts; else a file is played at its own pace.
         given: the visible masks of a frame by track id; None where the server finds them.
+        pictures: whether images are sent beside given masks, too.
         prompts: by frame.
         max_frames: after which it ends; None: when the source does.
         is_stopped: set to end it early.
@@ -46,6 +47,7 @@ class Feed:
     given: Given | None = None
     prompts: Mapping[int, Sequence[Prompt]] = field(default_factory=dict)
     max_frames: int | None = None
+    pictures: bool = False
     is_stopped: threading.Event = field(default_factory=threading.Event)
 
     def frames(self) -> Iterator[LiveFrame]:
@@ -169,7 +171,8 @@ def _send(stream: Stream, feed: Feed, frame: LiveFrame) -> None:
         GivenObject(track_id, MaskRle((rle["size"][0], rle["size"][1]), rle["counts"]))
         for track_id, rle in feed.given(frame.index).items()
     ]
-    stream.send(None, masks, capture_ns=capture_ns)  # with masks given, no pixel is needed
+    image = frame.image if feed.pictures else None
+    stream.send(image, masks, capture_ns=capture_ns)
 
 
 def _prompt(stream: Stream, each: Prompt) -> None:

@@ -19,9 +19,14 @@ from command_line import Run
 from killable_server import Served
 from service_processes import wait_until
 from small_clips import SmallClip, write_small_clip
+from veiled_box import write_veiled_clip
 
 from amodal_client import AsyncClient, Client, LimitError, Resumed, StreamResult, UsageError
 from amodal_model.masks import BoxedMask, box_mask, mask_iou
+from amodal_service.live_sources import LiveFrame
+from amodal_service.sources import find_sources
+from amodal_service.stream_run import frame_result_of
+from amodal_service.stream_sinks import JsonLines
 
 REPOSITORY = Path(__file__).parents[2]
 DUCK = REPOSITORY / "examples" / "demo" / "teaduck"
@@ -75,6 +80,58 @@ def test_a_lossless_stream_of_given_masks_is_what_annotate_writes(run: Run, tmp_
     assert (tmp_path / "live.mp4").stat().st_size > 10_000
     assert run("annotate", VIDEO, "--visible", VISIBLE, "-o", whole, "--format", "coco-rle")[0] == 0
     assert close(lines_of(live), lines_of(whole))
+
+
+def test_a_lossless_stream_with_pictures_is_what_annotate_writes_with_them(
+    run: Run, served: Served, tmp_path: Path
+) -> None:
+    """Their pixels must be the same: JPEG changes them, PNG does not."""
+    clip = write_veiled_clip(tmp_path)
+    whole, by_masks = tmp_path / "whole", tmp_path / "by-masks"
+    words = ("annotate", clip.video, "--visible", clip.visible, "--format", "coco-rle", "-o")
+    assert run(*words, whole, "--pictures")[0] == run(*words, by_masks)[0] == 0
+    streamed = _streamed_with_pictures(served.url, clip, tmp_path / "live.jsonl")
+    assert close(streamed, lines_of(whole))
+    assert not close(streamed, lines_of(by_masks))
+
+
+def _streamed_with_pictures(url: str, clip: SmallClip, path: Path) -> list[dict[str, Any]]:
+    """Return the records of a lossless stream of PNG images and given masks."""
+    source = find_sources(clip.video, clip.visible, lambda line: None).clips[0]
+    frames = [LiveFrame(each.index, each.pts_s, each.image) for each in source.clip.frames()]
+    with (
+        Client(url) as client,
+        client.stream(mode="lossless", pictures=True, remembered=True) as stream,
+        JsonLines(path, clip.video.name) as sink,
+    ):
+
+        def send() -> None:
+            for frame in frames:
+                masks = {key: mask.full() for key, mask in source.masks(frame.index).items()}
+                stream.send(frame.image, masks, codec="png")
+            stream.end()
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        for event in stream:
+            if isinstance(event, StreamResult):
+                sink.write(frames[event.seq], frame_result_of(event))
+        sender.join()
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_commands_look_at_pictures_where_that_is_asked_for(run: Run, tmp_path: Path) -> None:
+    """Frames are sent as JPEG there, so results are close to those of `annotate`, no more."""
+    clip = write_veiled_clip(tmp_path)
+    words = ("stream", clip.video, "--visible", clip.visible, "--mode", "lossless", "-o")
+    assert run(*words, tmp_path / "seen", "--pictures")[0] == 0
+    assert run(*words, tmp_path / "unseen")[0] == 0
+    assert not close(lines_of(tmp_path / "seen"), lines_of(tmp_path / "unseen"))
+    given = (clip.video, "--visible", clip.visible, "--pictures", "-o")
+    assert run("segment", *given, tmp_path / "there")[0] == 0
+    assert run("annotate", *given, tmp_path / "here")[0] == 0
+    there, here = ((tmp_path / name / "amodal.json").read_bytes() for name in ("there", "here"))
+    assert there == here
 
 
 @pytest.fixture(scope="module")

@@ -4,43 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import cv2
 import numpy as np
 import pytest
+from veiled_box import (
+    BACKGROUND,
+    HIDDEN,
+    LENGTH,
+    SIZE,
+    box_at,
+    frames_without_mask_of_wall,
+    picture_of,
+    pictures,
+    rectangle,
+    wall_at,
+)
 
 import amodal_model
 from amodal_model.clip import segment_clip
 from amodal_model.errors import InputError
-from amodal_model.masks import BoxedMask, box_mask, mask_iou, subtract
+from amodal_model.masks import BoxedMask, mask_iou
 from amodal_model.results import ObjectResult
 from amodal_model.stream import AmodalSegmenter, StepRequest
 from amodal_model.stream_state import StreamState
 
 pytest.importorskip("onnxruntime")
-
-SIZE = (120, 200)
-LENGTH = 44
-
-
-def rectangle(x0: float, y0: float, x1: float, y1: float) -> BoxedMask:
-    mask = np.zeros(SIZE, bool)
-    mask[round(y0) : round(y1), round(x0) : round(x1)] = True
-    return box_mask(mask)
-
-
-def box_at(frame: int) -> BoxedMask:
-    """Return a standing box."""
-    return rectangle(70, 35, 130, 85)
-
-
-def wall_at(frame: int) -> BoxedMask:
-    """Return a wall that comes from the left, covers three fifths of the box, and goes back."""
-    right = 40 + 66 * min(max(frame - 8, 0), 12) / 12 - 70 * max(frame - 32, 0) / 8
-    return rectangle(0, 0, max(right, 0), 120)
-
-
-def frames_without_mask_of_wall() -> list[dict[int, BoxedMask]]:
-    return [{1: subtract(box_at(t), wall_at(t))} for t in range(LENGTH)]
 
 
 @pytest.fixture(scope="module")
@@ -154,28 +141,6 @@ def test_offline_a_box_is_whole_that_shows_whole_only_later(shipped: AmodalSegme
     assert mask_iou(found[5].amodal, box_at(0)) > 0.8
 
 
-def _texture(seed: int, tint: tuple[int, int, int]) -> np.ndarray:
-    """Return a soft texture of a colour, of the frame's size."""
-    noise = np.random.default_rng(seed).normal(0, 60, (*SIZE, 3)).astype(np.float32)
-    soft = cv2.GaussianBlur(noise, (0, 0), 2) * 3
-    return np.asarray(np.clip(soft + np.array(tint), 0, 255), np.uint8)
-
-
-BACKGROUND, SKIN, WALL = (
-    _texture(seed, tint)
-    for seed, tint in ((0, (120, 120, 110)), (1, (190, 70, 60)), (2, (50, 90, 150)))
-)
-
-
-def picture_of(shown: BoxedMask, wall: BoxedMask | None = None) -> np.ndarray:
-    """Return an image of an object before a background, and of a wall before both."""
-    image = BACKGROUND.copy()
-    image[shown.full()] = SKIN[shown.full()]
-    if wall is not None:
-        image[wall.full()] = WALL[wall.full()]
-    return image
-
-
 def shown(
     segmenter: AmodalSegmenter, frames: Sequence[tuple[BoxedMask, np.ndarray]]
 ) -> list[ObjectResult]:
@@ -189,12 +154,10 @@ def shown(
 
 def test_a_picture_shows_the_wall_that_has_no_mask(shipped: AmodalSegmenter) -> None:
     visible = [each[1] for each in frames_without_mask_of_wall()]
-    seen = [(visible[t], picture_of(box_at(t), wall_at(t))) for t in range(LENGTH)]
-    found = shown(shipped, seen)
+    found = shown(shipped, list(zip(visible, pictures(), strict=True)))
     by_masks, _ = play(shipped, [{1: mask} for mask in visible])
-    hidden = range(16, 32)
     ours, theirs = (
-        np.mean([mask_iou(each[t].amodal, box_at(t)) for t in hidden]) for each in (found, by_masks)
+        np.mean([mask_iou(each[t].amodal, box_at(t)) for t in HIDDEN]) for each in (found, by_masks)
     )
     assert ours > theirs
     assert ours > 0.8
@@ -215,12 +178,7 @@ def test_a_picture_shows_that_a_box_was_cut_off(shipped: AmodalSegmenter) -> Non
 
 def test_offline_a_picture_shows_the_wall_too(shipped: AmodalSegmenter) -> None:
     """What is still hidden at the end is seen by the forward direction alone."""
-    visible, walls = zip(
-        *((each[1], wall_at(t)) for t, each in enumerate(frames_without_mask_of_wall()[:30])),
-        strict=True,
-    )
-    masks = [{1: mask} for mask in visible]
-    images = [picture_of(box_at(t), wall) for t, wall in enumerate(walls)]
+    masks, images = frames_without_mask_of_wall()[:30], pictures()[:30]
     found = list(segment_clip(shipped, masks, SIZE, "offline", images))
     assert np.mean([mask_iou(found[t].objects[0].amodal, box_at(t)) for t in range(16, 30)]) > 0.8
 
@@ -241,7 +199,7 @@ def test_a_clip_needs_an_image_a_frame(
 
 def test_pictures_are_kept_in_saved_states(shipped: AmodalSegmenter) -> None:
     visible = [each[1] for each in frames_without_mask_of_wall()]
-    images = [picture_of(box_at(t), wall_at(t)) for t in range(LENGTH)]
+    images = pictures()
     state, whole = shipped.start(SIZE), []
     for t in range(LENGTH):
         if t == 20:

@@ -8,7 +8,9 @@ import pytest
 from fastapi.testclient import TestClient
 from service_processes import wait_until
 from small_clips import SmallClip, write_small_clip
+from veiled_box import write_veiled_clip
 
+from amodal_model.clip import Mode
 from amodal_service.annotation import AnnotateOptions, annotate
 from amodal_service.app import create_app
 from amodal_service.progress import Reporter
@@ -81,3 +83,32 @@ def test_a_clip_answered_at_once_has_the_frames_of_the_command_line(
     )
     lines = [compact_json(frame) for frame in answer.json()["frames"]]
     assert lines == (output / "coco-rle.jsonl").read_text().splitlines()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pictures_are_looked_at_by_every_door(
+    client: TestClient, tmp_path: Path, mode: Mode
+) -> None:
+    clip = write_veiled_clip(tmp_path)
+    lines = {}
+    for pictures in (True, False):
+        output = tmp_path / str(pictures)
+        formats = ("coco-rle",)
+        how = AnnotateOptions(
+            clip.video, output, clip.visible, mode=mode, formats=formats, pictures=pictures
+        )
+        annotate(how, Reporter())
+        lines[pictures] = (output / "coco-rle.jsonl").read_text().splitlines()
+    assert lines[True] != lines[False]
+    files = {
+        "video": (clip.video.name, clip.video.read_bytes()),
+        "visible": ("visible.json", clip.visible.read_bytes()),
+    }
+    request = {"request": json.dumps({"mode": mode, "pictures": True})}
+    job = client.post("/v1/jobs", files=files, data=request).json()
+    assert job["pictures"] is True
+    answer = client.post("/v1/segment", files=files, data=request)
+    assert [compact_json(frame) for frame in answer.json()["frames"]] == lines[True]
+    url = f"/v1/jobs/{job['id']}"
+    wait_until(lambda: client.get(url).json()["state"] == "succeeded", timeout_s=120)
+    assert client.get(job["results"]).text.splitlines() == lines[True]

@@ -99,6 +99,18 @@ def test_other_inputs_start_afresh_with_one_line(options: AnnotateOptions, tmp_p
     assert resumed == whole
 
 
+@pytest.mark.parametrize("had_pictures", [True, False])
+def test_a_run_is_gone_on_with_where_it_looks_at_pictures_as_before(
+    options: AnnotateOptions, had_pictures: bool
+) -> None:
+    _interrupt(replace(options, pictures=had_pictures), CHUNK_FRAMES + 2)
+    _interrupt(replace(options, pictures=had_pictures), 2)
+    said = _interrupt(replace(options, pictures=not had_pictures), CHUNK_FRAMES + 2)
+    assert "other inputs or options: starting afresh" in said
+    _, said = _finish(replace(options, pictures=not had_pictures))
+    assert f"resuming: {CHUNK_FRAMES} frames are done" in said
+
+
 def test_a_run_stopped_before_its_first_chunk_leaves_nothing(options: AnnotateOptions) -> None:
     _interrupt(options, 5)
     assert not options.output.exists()

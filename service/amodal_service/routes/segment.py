@@ -19,7 +19,7 @@ from amodal_model.errors import InputError, UnavailableError
 from amodal_model.video import DEFAULT_FPS, Clip
 from amodal_service.access import Writer
 from amodal_service.job_files import clean_name, hiding_folder
-from amodal_service.mask_choice import MaskChoice, check_mask_files
+from amodal_service.mask_choice import check_mask_files
 from amodal_service.mask_sources import finders_for
 from amodal_service.metrics import SEGMENT_FRAMES
 from amodal_service.multipart import Counted, Part, read_parts, read_small
@@ -186,10 +186,11 @@ async def _read_files(request: Request, services: Services, owner: str, stack: E
     video = folder / "input" / clean_name(options.video_name or name)
     video.parent.mkdir()
     (folder / "video").rename(video)
-    return _Clip(owner, options.mode, lambda: _open(services, video, folder, options.masks))
+    return _Clip(owner, options.mode, lambda: _open(services, video, folder, options))
 
 
-def _open(services: Services, video: Path, folder: Path, masks: MaskChoice) -> ClipSource:
+def _open(services: Services, video: Path, folder: Path, options: SegmentOptions) -> ClipSource:
+    masks = options.masks
     prompts = folder / "prompts" if masks == "prompted" else None
     runtime = services.place.runtime
     with hiding_folder(folder):
@@ -199,6 +200,7 @@ def _open(services: Services, video: Path, folder: Path, masks: MaskChoice) -> C
             lambda line: None,
             make_finders=None if masks == "given" else finders_for(prompts, masks, runtime),
             open_clip=partial(_open_short, services),
+            pictures=options.pictures,
         )
     return sources.clips[0]
 

@@ -260,17 +260,16 @@ def _find(
         are_masks = len(named) == len(given) and None not in named.values()
         if are_masks and memory.finder is None:
             visible = {key: mask for key, mask in named.items() if mask is not None}
-            return visible, None, None
+            return visible, None, _image_of(frame, size) if options.pictures else None
         prompts = given
     named_now = {each.track_id for each in prompts}  # what is given again is not forgotten
     removals = [Prompt(key, remove=True) for key in removed if key not in named_now]
-    has_image, is_given = frame.header.codec != Codec.NONE, options.masks == "given"
-    if not (has_image or is_given):
+    is_given = options.masks == "given"
+    if frame.header.codec == Codec.NONE and not is_given:
         raise InputError(f"masks {options.masks!r} need an image in every frame")
-    image = None
     # masks without ids are told apart by their colours too
-    if has_image and not (is_given and all(each.track_id is not None for each in prompts)):
-        image = decode_image(frame.header.codec, frame.payload, size)
+    is_needless = is_given and all(each.track_id is not None for each in prompts)
+    image = None if is_needless and not options.pictures else _image_of(frame, size)
     finder = memory.finder if memory.finder is not None else task.finder.start(size)
     expected = segmenter.expect(memory.state, frame_gap=gap)
     visible, finder = task.finder.find(image, [*prompts, *removals], finder, expected)
@@ -278,6 +277,16 @@ def _find(
         largest = sorted(visible, key=lambda key: -visible[key].area)[: options.max_objects]
         visible = {key: visible[key] for key in sorted(largest)}
     return visible, finder, image
+
+
+def _image_of(frame: Incoming, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"] | None:
+    """Return the image of a frame; ``None``: it has none.
+
+    Raises:
+        InputError: its payload is not one.
+    """
+    codec = frame.header.codec
+    return None if codec == Codec.NONE else decode_image(codec, frame.payload, size)
 
 
 def _make_room(

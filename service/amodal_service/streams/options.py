@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, model_validator
 
-from amodal_service.schemas import Real, Whole, Wire
+from amodal_service.schemas import Pictures, Real, Whole, Wire
 
 MAX_DEADLINE_MS = 600_000
 DEFAULT_MESSAGE_BYTES = 4 << 20
@@ -30,6 +30,7 @@ class StreamOptions(Wire):
         Literal["given", "prompted", "motion"],
         Field(description="Where visible masks come from: the client, its prompts, or motion."),
     ] = "given"
+    pictures: Pictures = False
     deadline_ms: Annotated[
         Whole,
         Field(ge=0, le=MAX_DEADLINE_MS, description="Of frames that name none; 0: no deadline."),

@@ -195,6 +195,22 @@ def test_masks_that_contradict_the_files_are_refused(
     assert detail in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("pictures", ["true", 1, None])
+@pytest.mark.parametrize("path", ["/v1/segment", "/v1/jobs"])
+def test_pictures_are_looked_at_or_not(
+    client: TestClient, clip: SmallClip, path: str, pictures: object
+) -> None:
+    data = {"request": json.dumps({"pictures": pictures})}
+    answer = client.post(path, files=_files(clip), data=data)
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "request/pictures: Input should be a valid boolean"
+
+
+def test_masks_alone_have_no_pictures(client: TestClient, whole_frame_clip: dict[str, Any]) -> None:
+    answer = client.post("/v1/segment", json=whole_frame_clip | {"pictures": True})
+    assert answer.status_code == 422
+
+
 def test_a_long_clip_is_refused_while_it_is_counted(client: TestClient, tmp_path: Path) -> None:
     long = write_small_clip(tmp_path, "long.mp4", 80)
     data = {"request": json.dumps({"masks": "motion"})}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -229,26 +231,90 @@ def test_orders_wait_for_their_frame() -> None:
     assert [each.at for each in later] == [5]
 
 
-@pytest.mark.parametrize(
-    ("has_ids", "sees_pictures"), [(True, True), (False, True), (False, False)]
-)
-def test_images_that_are_decoded_are_shown_to_the_judge_of_veils(
-    has_ids: bool, sees_pictures: bool
-) -> None:
-    """Beside masks with ids nobody needs the image: it is not decoded for this alone."""
-    asked: list[bool] = []
+class Judge:
+    """A judge of veils that takes nothing for one, and keeps whether it saw pictures."""
 
-    def judge(sighting: Sighting) -> np.ndarray:
-        asked.extend(sighting.has_look.tolist())
+    def __init__(self) -> None:
+        self.asked: list[bool] = []
+
+    def __call__(self, sighting: Sighting) -> np.ndarray:
+        self.asked.extend(sighting.has_look.tolist())
         return np.full(sighting.usual.shape, -9, np.float32)
 
+
+def cut_off(
+    judge: Judge,
+    images: Sequence[np.ndarray | None],
+    given_as: Callable[[BoxedMask], GivenObject],
+    *,
+    sees_pictures: bool = True,
+    **options: Any,
+) -> list[Done]:
+    """Stream an object of which half is gone from the third frame on."""
     segmenter = AmodalSegmenter(plain_segmenter().engine, judge=judge, sees_pictures=sees_pictures)
-    memory = StreamMemory()
-    for index in range(3):
-        mask = box(8, 8, 40 if index < 2 else 20, 30)
-        sent = [given(1 if has_ids else None, mask)]
-        frame = incoming(index, sent, IMAGE.tobytes(), codec=int(Codec.RGB8))
-        (done,) = work_on([task(frame, memory)], segmenter)
-        assert not done.error
+    memory, ended = StreamMemory(), []
+    for index, image in enumerate(images):
+        sent = [given_as(box(8, 8, 40 if index < 2 else 20, 30))]
+        codec, payload = (Codec.NONE, b"") if image is None else (Codec.RGB8, image.tobytes())
+        frame = incoming(index, sent, payload, codec=int(codec))
+        (done,) = work_on([task(frame, memory, **options)], segmenter)
         memory = done.memory
-    assert any(asked) == (sees_pictures and not has_ids)
+        ended.append(done)
+    return ended
+
+
+def _with_id(mask: BoxedMask) -> GivenObject:
+    return given(1, mask)
+
+
+def _without_id(mask: BoxedMask) -> GivenObject:
+    return given(None, mask)
+
+
+def _as_box(mask: BoxedMask) -> GivenObject:
+    x0, y0, x1, y1 = mask.bbox_xyxy
+    return GivenObject(1, box=(x0, y0, x1 - x0, y1 - y0))
+
+
+@pytest.mark.parametrize("sees_pictures", [True, False])
+@pytest.mark.parametrize(
+    ("given_as", "pictures", "is_shown"),
+    [
+        (_with_id, False, False),
+        (_as_box, False, False),
+        (_without_id, False, True),
+        (_with_id, True, True),
+        (_as_box, True, True),
+        (_without_id, True, True),
+    ],
+)
+def test_images_are_shown_to_the_judge_of_veils_where_they_are_looked_at(
+    given_as: Callable[[BoxedMask], GivenObject],
+    pictures: bool,
+    is_shown: bool,
+    sees_pictures: bool,
+) -> None:
+    """Beside masks with ids nobody needs the image: it is decoded where that is asked for."""
+    judge = Judge()
+    done = cut_off(judge, [IMAGE] * 3, given_as, sees_pictures=sees_pictures, pictures=pictures)
+    assert not any(each.error for each in done)
+    assert any(judge.asked) == (sees_pictures and is_shown)
+
+
+@pytest.mark.parametrize("given_as", [_with_id, _as_box, _without_id])
+def test_a_frame_of_masks_alone_needs_no_picture(
+    given_as: Callable[[BoxedMask], GivenObject],
+) -> None:
+    for images in ([None] * 3, [IMAGE, None, IMAGE], [IMAGE, IMAGE, None]):
+        judge = Judge()
+        done = cut_off(judge, images, given_as, pictures=True)
+        assert [each.error for each in done] == [""] * 3
+        assert not any(judge.asked)  # it needs the image of the frame before, too
+
+
+@pytest.mark.parametrize("pictures", [True, False])
+def test_an_image_that_cannot_be_decoded_is_refused_where_it_is_looked_at(pictures: bool) -> None:
+    begin = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">II", 64, 48)
+    frame = incoming(0, [given(1, box(8, 8, 9, 9))], begin, codec=int(Codec.PNG))
+    (done,) = work_on([task(frame, pictures=pictures)], plain_segmenter())
+    assert done.error == ("PNG image cannot be decoded" if pictures else "")

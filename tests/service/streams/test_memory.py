@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,7 +14,10 @@ from hypothesis import given as each_of
 from hypothesis import settings
 from hypothesis import strategies as st
 from live_streams import box, given_all, incoming, masks_of, plain_segmenter, read_result, task
+from veiled_box import frames_without_mask_of_wall, pictures
 
+import amodal_model
+from amodal_client.stream_wire import Codec
 from amodal_model.errors import InputError
 from amodal_model.masks import BoxedMask, mask_iou
 from amodal_model.source_given import GivenSource
@@ -161,6 +166,50 @@ def test_another_model_remembers_by_the_past_frames(
     ious = resumed_iou(tiny_segmenter, (memory, back), boxes_scene[25:55])
     print(f"retraced: mean IoU {np.mean(ious):.3f}, worst {min(ious):.3f}")  # noqa: T201
     assert np.mean(ious) > 0.9
+
+
+def looked_at(
+    segmenter: AmodalSegmenter, frames: range, memory: StreamMemory | None = None, **options: Any
+) -> tuple[StreamMemory, list[BoxedMask]]:
+    """Stream frames of the veiled box, and return what is remembered, and its silhouettes."""
+    memory, images, found = memory or StreamMemory(), pictures(), []
+    for seq in frames:
+        sent = given_all(frames_without_mask_of_wall()[seq])
+        height, width = images[seq].shape[:2]
+        payload = images[seq].tobytes()
+        frame = incoming(seq, sent, payload, codec=int(Codec.RGB8), width=width, height=height)
+        (done,) = work_on([task(frame, memory, **options)], segmenter)
+        assert done.packet is not None, done.error
+        memory = done.memory
+        found.append(masks_of(read_result(done.packet))[1])
+    return memory, found
+
+
+def areas(masks: Sequence[BoxedMask]) -> list[int]:
+    return [mask.area for mask in masks]
+
+
+def test_a_stream_that_looks_at_pictures_goes_on_from_a_snapshot_too() -> None:
+    shipped, other = amodal_model.load(), plain_segmenter(sha256="other")
+    begin, rest = range(10, 20), range(20, 30)
+    memory, _ = looked_at(shipped, begin, pictures=True)
+    content = save_memory(memory, shipped, GivenSource(), "given")
+    warm = load_memory(content, shipped, GivenSource(), "given")
+    _, found = looked_at(shipped, rest, memory, pictures=True)
+    _, resumed = looked_at(shipped, rest, warm, pictures=True)
+    assert min(map(mask_iou, resumed, found)) == 1
+    # what came while nobody looked is not known
+    by_masks, _ = looked_at(shipped, begin)
+    assert areas(looked_at(shipped, rest, by_masks)[1]) != areas(found)
+    # of another model's snapshot the masks alone are left, and pictures are looked at from then on
+    content = save_memory(looked_at(other, begin, pictures=True)[0], other, GivenSource(), "given")
+    thin = load_memory(content, shipped, GivenSource(), "given")
+    assert thin.state is not None
+    assert not thin.state.tracks.has_look.any()
+    thin, retraced = looked_at(shipped, rest, thin, pictures=True)
+    assert thin.state is not None
+    assert thin.state.tracks.has_look.all()
+    assert all(mask.area for mask in retraced)
 
 
 def content_of() -> bytes:

@@ -15,6 +15,8 @@ from amodal_service.streams.options import StreamOptions
     [
         {"delta": 1},
         {"remembered": "yes"},
+        {"pictures": 1},
+        {"pictures": "true"},
         {"max_objects": "3"},
         {"max_objects": 0},
         {"max_objects": 1025},

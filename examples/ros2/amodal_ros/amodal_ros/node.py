@@ -41,6 +41,7 @@ class AmodalNode(Node):
             client.stream(
                 mode=self._setting("mode", "realtime"),
                 masks=self._setting("masks", "given"),
+                pictures=self._setting("pictures", False),
                 max_objects=self._setting("max_objects", 16),
             )
         )

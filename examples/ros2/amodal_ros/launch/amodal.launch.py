@@ -12,7 +12,9 @@ PARAMETERS = {
     "masks": "given",
     "transport": "raw",
     "max_objects": "16",
+    "pictures": "false",
 }
+TYPES = {"max_objects": int, "pictures": bool}
 TOPICS = {"image": "/camera/image_raw", "detections": "/detections", "labels": ""}
 
 
@@ -22,7 +24,7 @@ def generate_launch_description():
     arguments = [DeclareLaunchArgument(name, default_value=each) for name, each in defaults.items()]
     parameters = {
         f"{name}_topic" if name in TOPICS else name: ParameterValue(
-            LaunchConfiguration(name), value_type=int if name == "max_objects" else str
+            LaunchConfiguration(name), value_type=TYPES.get(name, str)
         )
         for name in defaults
     }
