@@ -207,21 +207,21 @@ async def test_a_frame_that_is_too_late_is_dropped_before_its_step() -> None:
 @pytest.mark.parametrize(
     ("mode", "waited_s", "step_s", "is_taken"),
     [
-        ("realtime", 0.07, 0.02, True),
-        ("realtime", 0.07, 0.04, False),
-        ("realtime", 0.04, 60.0, True),  # half of its time is a frame's whatever steps take
-        ("realtime", 0.06, 60.0, False),
-        ("lossless", 0.07, 60.0, True),
+        ("realtime", 70, 20, True),
+        ("realtime", 70, 40, False),
+        ("realtime", 40, 600, True),  # half of its time is a frame's whatever steps take
+        ("realtime", 60, 600, False),
+        ("lossless", 70, 600, True),
     ],
 )
 async def test_a_frame_is_not_begun_that_would_end_too_late(
     mode: str, waited_s: float, step_s: float, is_taken: bool
 ) -> None:
-    bench = Bench(mode=mode, deadline_ms=100)
+    bench = Bench(mode=mode, deadline_ms=100_000)
     before_s = time.monotonic()
     bench.send(0)
     passed_s = time.monotonic() - before_s
-    assert passed_s < 0.005
+    assert passed_s < 5
     begun = bench.begin(before_s + waited_s, step_s)
     assert (begun is not None) == is_taken
     await bench.lane.read()
