@@ -29,7 +29,8 @@ class ObjectResult:
             largest overlap first; none where what hides it has no mask.
         score: expected IoU of ``amodal`` with the truth, in [0, 1].
         confidence_visible: confidence in the visible mask, in [0, 1]; 1 for masks given.
-        confidence_occluded: expected IoU of the hidden part with the truth, in [0, 1].
+        confidence_occluded: expected IoU of the hidden part with the truth, in [0, 1]; 0 where
+            nothing is taken to be hidden.
         remembered: the part of ``inferred`` that another frame showed as the object: an earlier
             one, offline a later one too. The rest of ``inferred`` was never seen. Known to about
             1/48 of the object's window.

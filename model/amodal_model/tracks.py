@@ -35,6 +35,7 @@ from amodal_model.veils import (
     find_doubts,
     find_veils,
     halved,
+    hides_most,
     moved,
     recalled,
     renew,
@@ -115,9 +116,13 @@ def follow(
         row: silhouette_of(predicted, row, views[row].own.frame_size)
         for row in np.flatnonzero(is_missing).tolist()
     }
+    cut_from = views
     if stand_ins:
         views = with_stand_ins(views, stand_ins)
         search = _search_crops(predicted, views)
+        # whose mask is missing does not hide itself
+        both = zip(is_missing.tolist(), cut_from, views, strict=True)
+        cut_from = [before if missing else after for missing, before, after in both]
     if judge is not None:
         predicted = _without_veiled((tracks, predicted), views, search, gap, judge)
     seen = search, is_missing, expected
@@ -125,10 +130,8 @@ def follow(
     is_other = looks_other(predicted, placed, (search, views), misfit, motion)
     placed = begin_again(placed, views, is_other, motion)
     window, theta = fit_windows(placed, views, motion)
-    crop = crops_of(views, window, CROP_SIDE)
+    crop = crops_of(cut_from, window, CROP_SIDE)
     context = _context(placed._replace(window=window), gap, misfit)
-    # nothing of the frame is believed: the memory is kept as under a wall
-    crop[is_missing, 1] = 1 - crop[is_missing, 2]
     inputs = StepInputs(crop, theta, context)
     placed = placed._replace(window=window, is_new=np.zeros(len(views), bool))
     found: dict[int, Float32[np.ndarray, "S S"]] = {}
@@ -136,7 +139,11 @@ def follow(
         placed = _look_for_veils(tracks.window, placed, views, (inputs, gap), judge)
         found = recalled(placed.veil, theta)
         cover_veiled(crop, placed.veil)
-    is_open = open_shares > OPEN_MOST
+    is_behind = hides_most(placed.veil, placed.usual)
+    # nothing of the frame is believed: the memory is kept as under a wall
+    is_walled = is_missing | (is_behind & ~crop[:, 0].any((1, 2)))
+    crop[is_walled, 1] = 1 - crop[is_walled, 2]
+    is_open = (open_shares > OPEN_MOST) & ~is_behind
     return Placed(inputs, placed, is_other, is_open, stand_ins, views, found)
 
 

@@ -26,6 +26,7 @@ from amodal_model.masks import BoxedMask, mask_iou
 from amodal_model.results import ObjectResult
 from amodal_model.stream import AmodalSegmenter, StepRequest
 from amodal_model.stream_state import StreamState
+from amodal_model.veils import Sighting
 
 pytest.importorskip("onnxruntime")
 
@@ -210,3 +211,36 @@ def test_pictures_are_kept_in_saved_states(shipped: AmodalSegmenter) -> None:
         shown(shipped, list(zip(visible, images, strict=True))), whole, strict=True
     ):
         assert mask_iou(one.amodal, other.amodal) == 1
+
+
+def gone(segmenter: AmodalSegmenter, frames: int, image: np.ndarray) -> ObjectResult:
+    """Return the result of a box after frames without its mask, all of one image."""
+    state = segmenter.start(SIZE)
+    for t in range(10):
+        _, state = segmenter.step(pictures()[t], {1: box_at(t)}, state)
+    for _ in range(frames):
+        result, state = segmenter.step(image, {}, state)
+    return result.objects[0]
+
+
+@pytest.mark.parametrize(("logit", "state"), [(9.0, "hidden"), (-9.0, "lost")])
+def test_who_is_entirely_behind_a_veil_stays(
+    unaware: AmodalSegmenter, logit: float, state: str
+) -> None:
+    def judge(sighting: Sighting) -> np.ndarray:
+        return np.full(sighting.usual.shape, logit if sighting.has_look.all() else -9.0, np.float32)
+
+    judged = AmodalSegmenter(unaware.engine, unaware.config, judge, sees_pictures=True)
+    found = gone(judged, 60, picture_of(box_at(0), box_at(0)))
+    assert found.state == state
+    assert (mask_iou(found.amodal, box_at(0)) > 0.8) == (state == "hidden")
+
+
+def test_less_is_expected_behind_what_has_no_mask(shipped: AmodalSegmenter) -> None:
+    """And nothing of an object of which nothing is taken to be hidden."""
+    masks = frames_without_mask_of_wall()
+    found = shown(shipped, [(one[1], each) for one, each in zip(masks, pictures(), strict=True)])
+    walled, _ = play(shipped, [{**one, 2: wall_at(t)} for t, one in enumerate(masks)])
+    assert found[0].confidence_occluded == 0
+    for t in HIDDEN[4:]:
+        assert 0 < found[t].confidence_occluded < walled[t].confidence_occluded
