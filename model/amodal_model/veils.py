@@ -42,11 +42,10 @@ SURE_LOGIT = 1.3
 """The same of objects that other masks cover too: what is missing is more often misplaced there."""
 DOUBT_LOGIT = 0.0
 """Logit above which an object is not placed by a missing pixel: its veil would carry it along."""
-SEEN_VEIL, SEEN_DOUBT = (0.5, 2.0), (0.0, 1.5)
+SEEN_VEIL, SEEN_DOUBT = (1.0, 3.0), (0.5, 2.5)
 """The same where the judge has seen pictures: of who is alone in its window, and of others."""
 SEEN_SHOULD_SHOW, SEEN_LEAST_SHOWN = 0.05, -1.0
 """And from where on it is asked: whatever showed in the last seconds may be hidden, all of it."""
-SEEN_KEPT = 0.0
 HIDES_MOST = 0.5
 """Share of what is usually seen of an object that a veil must hide for it to be behind one."""
 _REMEMBERED = tuple(MAP_NAMES.index(name) for name in ("latest", "average", "keyframe"))
@@ -151,10 +150,8 @@ def find_veils(
     is_beside = sighting.seen[:, 1].any((1, 2))
     alone, beside = SEEN_DOUBT if in_doubt else SEEN_VEIL
     by_pictures = np.where(is_beside, beside, alone)
-    least = np.where(sighting.has_look, by_pictures, by_masks)[:, None, None]
-    if SEEN_KEPT:
-        least = least - SEEN_KEPT * (sighting.veil & sighting.has_look[:, None, None])
-    return np.asarray(doubts.missing & (judge(sighting) > least), bool)
+    least = np.where(sighting.has_look, by_pictures, by_masks)
+    return np.asarray(doubts.missing & (judge(sighting) > least[:, None, None]), bool)
 
 
 def hides_most(
