@@ -19,12 +19,16 @@ from amodal_training.evaluate_command import (
     show_evaluation,
 )
 from amodal_training.evaluation import EvaluationOptions, evaluate_clips
+from amodal_training.evaluation_clip import ClipSet
 from amodal_training.evaluation_drawn import DrawnConfig, open_drawn_set
 from amodal_training.evaluation_method import segmenter_method
+from amodal_training.evaluation_scenes import open_scene_set
 
 
 def evaluate_drawn(  # noqa: PLR0913  (every option is an argument)
-    dataset: Annotated[Path, typer.Argument(help="Folder with visible.json; no labels needed.")],
+    dataset: Annotated[
+        Path, typer.Argument(help="Folder with visible.json, or scenes with pictures.")
+    ],
     model: Annotated[str, typer.Option(help="shipped, small, or a folder.")] = "shipped",
     mode: MODE = "causal",
     json_path: JSON_PATH = None,
@@ -50,11 +54,16 @@ def evaluate_drawn(  # noqa: PLR0913  (every option is an argument)
     """Print the figures of a model where occlusions are drawn over the visible masks of a dataset.
 
     What is drawn over is known, so no label is read: what a model is worth on your own video. Of a
-    model that was trained on the same dataset the figures say less.
+    model that was trained on the same dataset the figures say less. Scenes with pictures are those
+    of `follow-scenes --veils`; of the options only --unseen-share and --seed change them.
     """
     check_json_path(json_path)
     config = DrawnConfig(sequences, frames, seed, full_share, carried_share, unseen_share)
-    drawn = open_drawn_set(dataset, config)
+    drawn: ClipSet = (
+        open_scene_set(dataset, unseen_share, seed)
+        if any(dataset.glob("*.npz"))
+        else open_drawn_set(dataset, config)
+    )
     named = [(f"{model} ({mode})", model)] + [parse_also(entry, mode) for entry in also or []]
     chosen = None if judge == "none" else judge
     segmenters = [(name, amodal_model.load(source, judge=chosen)) for name, source in named]
