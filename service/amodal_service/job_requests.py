@@ -183,5 +183,11 @@ def _find_known(services: Services, new: NewJob) -> Made | None:
     return Made(found, is_new=False)
 
 
+_LATER = {"pictures": False}
+"""Options that were added later: not used, they are no part of a digest, as before."""
+
+
 def _digest(content: dict[str, Any]) -> str:
+    """Return the digest of a request, the same whatever version of ours it was sent to."""
+    content = {name: each for name, each in content.items() if (name, each) not in _LATER.items()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

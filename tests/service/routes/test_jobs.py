@@ -73,17 +73,20 @@ def test_the_same_key_and_body_give_the_same_job(
     headers = {"idempotency-key": "one"}
     first = post_job(headers=headers, priority=7)
     stored = _stored(services)
-    again = post_job(headers=headers, priority=7)
+    again = post_job(headers=headers, priority=7, pictures=False)
     assert (first.status_code, again.status_code) == (201, 200)
     assert again.json()["id"] == first.json()["id"]
     assert {key.split("/")[1] for key in _stored(services)} == {key.split("/")[1] for key in stored}
     wait_for(first.json()["id"])
 
 
-def test_the_same_key_and_another_body_is_a_conflict(client: TestClient, post_job: Post) -> None:
+@pytest.mark.parametrize("change", [{"mode": "offline"}, {"pictures": True}])
+def test_the_same_key_and_another_body_is_a_conflict(
+    post_job: Post, change: dict[str, object]
+) -> None:
     headers = {"idempotency-key": "two"}
     post_job(headers=headers)
-    other = post_job(headers=headers, mode="offline")
+    other = post_job(headers=headers, **change)
     assert (other.status_code, other.json()["type"]) == (409, "urn:amodal:problem:conflict")
 
 
