@@ -197,5 +197,7 @@ def test_a_stopped_worker_leaves_its_job_to_the_next_one(
     job = service.wait_for_end(job_id)
     assert (job["state"], job["attempts"]) == ("succeeded", 1)
     assert service.files(job) == undisturbed
-    log = [json.loads(line) for line in worker.log.read_text().splitlines()]
+    # a signal may come while the loop closes; the interpreter says so in lines of its own
+    lines = worker.log.read_text().splitlines()
+    log = [json.loads(line) for line in lines if line.startswith("{")]
     assert {"job_id", "event", "level", "timestamp"} <= log[1].keys()
