@@ -139,11 +139,13 @@ def follow(
         placed = _look_for_veils(tracks.window, placed, views, (inputs, gap), judge)
         found = recalled(placed.veil, theta)
         cover_veiled(crop, placed.veil)
-    is_behind = hides_most(placed.veil, placed.usual)
+    is_walled, is_open = is_missing, open_shares > OPEN_MOST
+    if found:
+        is_behind = hides_most(placed.veil, placed.usual)
+        is_walled = is_missing | (is_behind & ~crop[:, 0].any((1, 2)))
+        is_open &= ~is_behind
     # nothing of the frame is believed: the memory is kept as under a wall
-    is_walled = is_missing | (is_behind & ~crop[:, 0].any((1, 2)))
     crop[is_walled, 1] = 1 - crop[is_walled, 2]
-    is_open = (open_shares > OPEN_MOST) & ~is_behind
     return Placed(inputs, placed, is_other, is_open, stand_ins, views, found)
 
 

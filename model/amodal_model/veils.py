@@ -42,12 +42,12 @@ SURE_LOGIT = 1.3
 """The same of objects that other masks cover too: what is missing is more often misplaced there."""
 DOUBT_LOGIT = 0.0
 """Logit above which an object is not placed by a missing pixel: its veil would carry it along."""
-SEEN_VEIL, SEEN_DOUBT = (0.6, 3.0), (0.1, 2.5)
+SEEN_VEIL, SEEN_DOUBT = (0.75, 3.0), (0.25, 2.5)
 """The same where the judge has seen pictures: of who is alone in its window, and of others.
 
 Where most is found and growth stays within .02, on held-out crossings without labels.
 """
-SEEN_SHOULD_SHOW, SEEN_LEAST_SHOWN = 0.05, -1.0
+SEEN_SHOULD_SHOW = 0.05
 """And from where on it is asked: whatever showed in the last seconds may be hidden, all of it."""
 HIDES_MOST = 0.5
 """Share of what is usually seen of an object that a veil must hide for it to be behind one."""
@@ -132,8 +132,8 @@ def find_doubts(
     expected, shown = _areas(should_show[rows]), own[rows].sum((1, 2))
     under_masks = _areas(should_show[rows] & (covered[rows] > 0.5))
     least = LEAST_MISSING * expected
-    least_shown = np.where(has_look[rows], SEEN_LEAST_SHOWN, LEAST_SHOWN)
-    is_doubtful = (_areas(missing[rows]) > least) & (shown > least_shown)
+    shows_enough = has_look[rows] | (shown > LEAST_SHOWN)
+    is_doubtful = (_areas(missing[rows]) > least) & shows_enough
     return Doubts(rows[is_doubtful], missing[rows[is_doubtful]], (under_masks > least)[is_doubtful])
 
 

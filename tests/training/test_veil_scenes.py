@@ -22,7 +22,7 @@ from amodal_training.veil_scenes import (
 
 SIZE = (40, 60)
 LENGTH = 6
-NONE = VeilShares(0, 0, 0, 0, 0)
+NONE = VeilShares(0, 0, 0, 0)
 
 
 def crossed(*, are_drawn: bool) -> VeilScene:
@@ -57,12 +57,6 @@ def test_what_was_drawn_is_known_behind_others_with_and_without_masks() -> None:
     scene = crossed(are_drawn=True)
     assert first_with_target_1(scene, NONE) == (200, 400 + 300, 400, 0)
     assert first_with_target_1(scene, NONE._replace(unseen_drawn=1)) == (200, 0, 400, 0)
-
-
-def test_what_shows_without_its_mask_is_not_hidden() -> None:
-    """A segmenter that drops an object teaches that it is seen, and hidden only where it is."""
-    scene = crossed(are_drawn=True)
-    assert first_with_target_1(scene, NONE._replace(dropped=1)) == (0, 400 + 300, 200, 0)
 
 
 def test_of_what_was_not_drawn_nothing_is_known_where_others_show() -> None:

@@ -48,7 +48,7 @@ class SceneSet:
         Raises:
             DatasetError: a file that is no scene.
         """
-        shares = VeilShares(self.unseen_share, self.unseen_share, noise=0, dropped=0)
+        shares = VeilShares(self.unseen_share, self.unseen_share, noise=0)
         for number, path in enumerate(self.files):
             scene = read_veil_scene(path)
             pasted = pasted_of(scene, np.random.default_rng([self.seed, number]), shares)

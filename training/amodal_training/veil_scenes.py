@@ -67,14 +67,12 @@ class VeilShares(NamedTuple):
         unseen_real: real ones.
         noise: sequences whose masks are disturbed.
         reversed: played backwards.
-        dropped: sequences in which the target's mask ends while the target goes on.
     """
 
     unseen_drawn: float = 0.7
     unseen_real: float = 0.3
     noise: float = 0.3
     reversed: float = 0.5
-    dropped: float = 0.2
 
 
 SHARES = VeilShares()
@@ -209,28 +207,19 @@ def pasted_of(
     if rng.random() < shares.reversed:
         order = order[::-1]
     is_noisy = rng.random() < shares.noise
-    dropped_from = len(scene.images)
-    if rng.random() < shares.dropped:
-        dropped_from = int(rng.integers(len(scene.images) // 4, len(scene.images)))
     own, coverage, answers, unknowns = [], [], [], []
-    for number, index in enumerate(order):
+    for index in order:
         label = scene.labels[index]
         visible = shows = (label == target).astype(np.uint8)
         covered = is_seen[label].astype(np.uint8)
         if is_noisy:
             visible, covered = disturb(rng, visible, covered)
-        whole = scene.wholes[index]
-        answer = (whole & (1 << (target - 1))) > 0
-        unknown = (whole & rest) > 0
-        if number >= dropped_from:
-            visible = np.zeros_like(visible)
-            answer &= shows == 0
-        else:  # what shows and its mask leaves out is not hidden
-            unknown |= shows > visible
         own.append(box_mask(visible.astype(bool)))
         coverage.append(visible + covered)
-        answers.append(box_mask(answer))
-        unknowns.append(unknown.astype(np.uint8))
+        whole = scene.wholes[index]
+        answers.append(box_mask((whole & (1 << (target - 1))) > 0))
+        # what shows and its mask leaves out is not hidden
+        unknowns.append((((whole & rest) > 0) | (shows > visible)).astype(np.uint8))
     images = [scene.images[index] for index in order]
     return PastedSequence(own, coverage, answers, unknowns, images=images)
 

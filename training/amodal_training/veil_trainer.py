@@ -73,9 +73,6 @@ class Round(NamedTuple):
 
 _TOGETHER = 16
 """Sequences followed side by side."""
-_PICTURES = (0, 3, 7)
-"""First channel of each picture in `pictures.LOOK_NAMES`."""
-_BEFORE, _COLOURS = slice(3, 7), slice(7, 11)
 _WATCHED = 200
 """Steps whose figures are told."""
 
@@ -264,43 +261,17 @@ def _sample(
 
 
 def _relit(looks: Float[Tensor, "B L 48 48"]) -> Float[Tensor, "B L 48 48"]:
-    """Return looks as other cameras and lights would show them, all pictures of one alike."""
+    """Return looks with colours mixed, brightened and darkened at random, all pictures alike."""
     if not looks.shape[1]:
         return looks
     order = torch.randperm(3)
     gain = torch.exp(0.3 * torch.randn(len(looks), 3, 1, 1))
     lift = 0.15 * torch.randn(len(looks), 3, 1, 1)
-    grain = _sometimes(len(looks), 0.5) * 0.05 * torch.rand(len(looks), 1, 1, 1)
-    blur = torch.rand(1) * _sometimes(len(looks), 0.5)
     looks = looks.clone()
-    for first in _PICTURES:
+    for first in (0, 3, 7):
         lit = looks[:, first : first + 3][:, order] * gain + lift
-        lit = torch.lerp(lit, functional.avg_pool2d(lit, 3, 1, 1, count_include_pad=False), blur)
-        looks[:, first : first + 3] = (lit + grain * torch.randn_like(lit)).clamp(0, 1)
-    return _forgetful(_shaken(looks))
-
-
-def _shaken(looks: Float[Tensor, "B L 48 48"]) -> Float[Tensor, "B L 48 48"]:
-    """Return looks, some with the frame before a pixel off: cameras shake."""
-    is_off = _sometimes(len(looks), 0.25)
-    off = [int(step) for step in torch.randint(-1, 2, (2,))]
-    before = looks[:, _BEFORE].roll(off, (2, 3))
-    looks[:, _BEFORE] = torch.lerp(looks[:, _BEFORE], before, is_off)
+        looks[:, first : first + 3] = lit.clamp(0, 1)
     return looks
-
-
-def _forgetful(looks: Float[Tensor, "B L 48 48"]) -> Float[Tensor, "B L 48 48"]:
-    """Return looks, some with a part of the object's colours not known."""
-    side = looks.shape[-1]
-    x0, y0 = torch.randint(0, side, (2,)).tolist()
-    forgotten = torch.zeros(1, 1, side, side)
-    forgotten[..., y0 : y0 + side // 3, x0 : x0 + side // 3] = 1
-    looks[:, _COLOURS] *= 1 - forgotten * _sometimes(len(looks), 0.25)
-    return looks
-
-
-def _sometimes(count: int, share: float) -> Float[Tensor, "B 1 1 1"]:
-    return (torch.rand(count, 1, 1, 1) < share).float()
 
 
 def veil_loss(
